@@ -2,12 +2,13 @@
 
 #include <array>
 #include <cstdint>
-#include <deque>
+#include <map>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "base/strong_id.h"
+#include "memory/free_runs.h"
 
 namespace weft::memory {
 
@@ -19,15 +20,15 @@ enum class PageUse : uint8_t { kFree, kKv, kAdapter };
 /// nothing here blocks.
 ///
 /// Promise P5: a released page is given out again only after the step named at its release has
-/// completed.
+/// completed. Costs O(log page_count) a page, whatever is free.
 class PagePool {
  public:
   /// `page_count` counts page 0.
   explicit PagePool(int32_t page_count);
 
-  /// `count` pages in ascending order, neighbours where possible, or nothing if fewer are free.
-  /// Adapters are served from the low end and KV from the high end, which keeps runs of neighbours
-  /// long.
+  /// `count` pages in ascending order, or nothing if fewer are free. An adapter gets neighbours
+  /// (the lowest run that is long enough, else as few runs as can be), because neighbours are
+  /// copied at once; KV gets the highest free pages, which keeps the runs at the low end long.
   std::optional<std::vector<PageIndex>> Allocate(int32_t count, PageUse use);
 
   /// Gives pages back; they become free when `last_step` has completed (at once when it already
@@ -38,25 +39,22 @@ class PagePool {
   void StepCompleted(StepId step);
 
   int32_t total() const { return static_cast<int32_t>(use_.size()) - 1; }
-  int32_t free() const { return free_; }
+  int32_t free() const { return used_[static_cast<size_t>(PageUse::kFree)]; }
   /// Pages in use, those waiting for a step included.
   int32_t used(PageUse use) const { return used_[static_cast<size_t>(use)]; }
   PageUse use(PageIndex page) const { return use_[static_cast<size_t>(page.value())]; }
 
  private:
-  struct Quarantined {
-    StepId until;
-    PageIndex page;
-  };
-
+  void Take(PageIndex page, PageUse use);
   void MakeFree(PageIndex page);
-  std::vector<PageIndex> FindRun(int32_t count, bool from_low_end) const;
+  /// At most `count` neighbours: the lowest run of so many, else the longest there is.
+  FreeRuns::Run FindRun(int32_t count) const;
 
   std::vector<PageUse> use_;
-  std::vector<bool> free_page_;
-  std::deque<Quarantined> quarantine_;
+  std::vector<bool> released_;  ///< Waiting for a step.
+  FreeRuns free_runs_;
+  std::map<StepId, std::vector<PageIndex>> quarantine_;  ///< By the step they wait for.
   std::array<int32_t, 3> used_{};
-  int32_t free_ = 0;
   StepId completed_{0};
 };
 
