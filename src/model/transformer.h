@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/dtype.h"
+#include "base/result.h"
+#include "checkpoint/model_config.h"
+#include "checkpoint/tensor_source.h"
+#include "device/device.h"
+#include "model/forward_batch.h"
+#include "ops/kv_layout.h"
+#include "ops/operators.h"
+
+namespace weft::model {
+
+struct TransformerOptions {
+  DType dtype = DType::kBFloat16;
+  int threads = 1;               ///< Of the compute team, the calling thread among them.
+  int32_t max_rows = 512;        ///< Most tokens of one step.
+  int32_t max_logits_rows = 64;  ///< Logits kept at once; a step that wants more is done in pieces.
+  Bytes min_page_bytes = 0;      ///< A page must hold this much (an adapter's largest tile).
+  uint64_t seed = 0;             ///< Of dummy weights.
+};
+
+/// The base model with its weights, as a sequence of operators. Owned by the executor; one thread
+/// at a time runs it (the compute stream's). All memory of size is allocated in Create.
+class Transformer {
+ public:
+  /// Reads and packs the weights with `options.threads` threads; blocks for as long as the files
+  /// take. `weights` null: dummy weights drawn from `options.seed` (--load-format dummy). Errors
+  /// name the tensor that is missing or has the wrong shape.
+  static Result<std::unique_ptr<Transformer>> Create(const ModelConfig& config,
+                                                     const checkpoint::TensorSource* weights,
+                                                     device::Device& device,
+                                                     const TransformerOptions& options);
+  ~Transformer();
+
+  /// Before the first Run: page i lies at arena + i * kv_layout().page_bytes.
+  void BindPages(std::byte* arena, int32_t page_count);
+  /// Runs the step on the calling thread and its team. At most max_rows tokens; pages, adapters and
+  /// tokens of the batch stay valid until it returns. One result for each of batch.samples, in
+  /// order. Every sequence's KV for its rows is written when it returns.
+  std::vector<ops::SampledToken> Run(const ForwardBatch& batch);
+
+  /// Orders adapter tiles for this backend; loader threads use it. Lives as long as this.
+  const ops::TilePacker& tile_packer() const { return operators_->tile_packer(); }
+  const ops::KvLayout& kv_layout() const { return kv_; }
+  const ModelConfig& config() const { return config_; }
+  Bytes weight_bytes() const;
+  Bytes workspace_bytes() const { return operators_->workspace_bytes(); }
+
+ private:
+  struct Weights;
+
+  Transformer(const ModelConfig& config, const TransformerOptions& options);
+  void RunLayers();
+  void SamplePieces(const ForwardBatch& batch, std::vector<ops::SampledToken>& results);
+
+  const ModelConfig config_;
+  const TransformerOptions options_;
+  ops::KvLayout kv_;
+  std::unique_ptr<ops::Operators> operators_;
+  std::unique_ptr<Weights> weights_;
+};
+
+}  // namespace weft::model
