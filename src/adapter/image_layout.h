@@ -50,8 +50,23 @@ struct ImageLayout {
 Bytes LargestTile(const ModelConfig& config, DType dtype);
 
 /// Packs tiles layer by layer, best fit within a layer and into what the layer before left open;
-/// none crosses a page's end. Pure: the same shapes give the same layout. Error when a tile is
-/// larger than a page.
+/// none crosses a page's end. So a page holds tiles of at most two layers that follow each other in
+/// the adapter, and pages are numbered in the order in which layers complete them. Pure: the same
+/// shapes give the same layout. `page_bytes` is a multiple of 64; no two modules are the same
+/// projection of the same layer. Error when a tile is larger than a page.
 Result<ImageLayout> PackImage(std::vector<ModuleShape> modules, DType dtype, Bytes page_bytes);
+
+/// Bytes of a tile's A (width x in) and B (out x width).
+Bytes TileBytesA(const ModuleShape& module, const TilePlacement& tile, DType dtype);
+Bytes TileBytesB(const ModuleShape& module, const TilePlacement& tile, DType dtype);
+
+/// Bytes of one page.
+struct EmptySpan {
+  ImageOffset begin;
+  Bytes bytes = 0;
+};
+/// What packing left empty, in order. Whoever fills an image zeroes it, so that no page ever holds
+/// bytes of an earlier owner.
+std::vector<EmptySpan> EmptySpans(const ImageLayout& layout, DType dtype, Bytes page_bytes);
 
 }  // namespace weft::adapter

@@ -65,7 +65,9 @@ bool TiersAllow(const Residency& state, ResidencyEvent event) {
     case ResidencyEvent::kStartCopy:
       return state.host == HostTier::kReady;
     case ResidencyEvent::kHostReleased:
-      return state.device != DeviceTier::kCopying;
+      // The copy reads the image. A release of the device may have interrupted a copy that is still
+      // in flight; only its end (kDeviceReleased) says that it is over.
+      return state.device != DeviceTier::kCopying && state.device != DeviceTier::kReleasing;
     case ResidencyEvent::kDrained:
       return state.host == HostTier::kAbsent && state.device == DeviceTier::kAbsent;
     default:

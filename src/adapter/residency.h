@@ -14,7 +14,8 @@ enum class DeviceTier : uint8_t { kAbsent, kCopying, kReady, kReleasing };
 enum class Lifecycle : uint8_t { kActive, kDraining, kGone, kFailed };
 
 /// kReleasing: no new leases; waiting for the reader, the copy or the step that still touches the
-/// memory (P5).
+/// memory (P5). A copy reads the image, so while the device is kCopying or kReleasing the host may
+/// be told to release, but kHostReleased comes only after kCopyDone or kDeviceReleased.
 struct Residency {
   HostTier host = HostTier::kAbsent;
   DeviceTier device = DeviceTier::kAbsent;
