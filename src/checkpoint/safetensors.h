@@ -42,7 +42,4 @@ Result<SafetensorsHeader> ParseSafetensorsHeader(std::string_view header_json, B
 /// Reads the length and the header of an open file. Blocks.
 Result<SafetensorsHeader> ReadSafetensorsHeader(const File& file, std::string_view name);
 
-/// "F32", "F16", "BF16", "Q8_0", ...
-std::string_view StoredTypeName(StoredType type);
-
 }  // namespace weft::checkpoint
