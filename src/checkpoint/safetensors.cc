@@ -167,7 +167,8 @@ Result<SafetensorsHeader> ParseSafetensorsHeader(std::string_view header_json, B
   return header;
 }
 
-Result<SafetensorsHeader> ReadSafetensorsHeader(const File& file, std::string_view name) {
+Result<SafetensorsHeader> ReadSafetensorsHeader(const File& file, std::string_view name,
+                                                Bytes limit) {
   if (file.size() < kLengthBytes) {
     return MakeError(ErrorCode::kInvalidArgument,
                      "{}: has {} bytes, which is too short for a safetensors file", name,
@@ -177,11 +178,11 @@ Result<SafetensorsHeader> ReadSafetensorsHeader(const File& file, std::string_vi
   WEFT_RETURN_IF_ERROR(file.Read(0, std::as_writable_bytes(std::span(length_bytes))));
   uint64_t length = 0;
   for (size_t i = length_bytes.size(); i-- > 0;) length = length << 8 | length_bytes[i];
-  if (length > static_cast<uint64_t>(kMaxSafetensorsHeader)) {
+  if (length > static_cast<uint64_t>(limit)) {
     return MakeError(ErrorCode::kInvalidArgument,
                      "{}: announces a header of {} bytes, but at most {} are allowed; is it a "
                      "safetensors file?",
-                     name, length, kMaxSafetensorsHeader);
+                     name, length, limit);
   }
   const Bytes data_offset = kLengthBytes + static_cast<Bytes>(length);
   if (data_offset > file.size()) {
