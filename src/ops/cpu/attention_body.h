@@ -1,0 +1,208 @@
+// Causal attention over paged K and V with an online softmax in fixed blocks (Milakov and
+// Gimelshein, "Online normalizer calculation for softmax", 2018; Dao, "FlashAttention-2", 2023).
+// Included once for each instruction set, inside that set's namespace.
+
+inline constexpr int32_t kBlockGroups = kAttentionBlock / kPanelColumns;
+inline constexpr float kMinusInfinity = -__builtin_inff();
+
+/// Where a task keeps what it carries from block to block.
+template <class E>
+struct AttentionState {
+  int32_t queries = 0;               ///< rows * group
+  float* scores = nullptr;           ///< [queries][64]
+  typename E::Type* weights = nullptr;  ///< [queries][64]: exp(score - max)
+  float* sums = nullptr;             ///< [queries][head_dim]: weights * V so far
+  float* totals = nullptr;           ///< [queries][16]: weights so far, by lane
+  float* maxima = nullptr;           ///< [queries]
+  float* corrections = nullptr;      ///< [queries]: exp(old max - new max)
+  typename E::Type* tail = nullptr;  ///< A copy of V whose last tokens were never written.
+};
+
+template <class E>
+inline AttentionState<E> LayOutState(const AttentionArgs& args) {
+  AttentionState<E> state;
+  state.queries = args.rows * args.group;
+  auto* next = reinterpret_cast<float*>(args.scratch);
+  const auto take = [&next](int64_t floats) {
+    float* at = next;
+    next += (floats + 15) / 16 * 16;
+    return at;
+  };
+  const int64_t queries = state.queries;
+  state.scores = take(queries * kAttentionBlock);
+  state.weights = reinterpret_cast<typename E::Type*>(take(queries * kAttentionBlock));
+  state.sums = take(queries * args.head_dim);
+  state.totals = take(queries * kPanelColumns);
+  state.maxima = take(queries);
+  state.corrections = take(queries);
+  state.tail = reinterpret_cast<typename E::Type*>(take(int64_t{kPanelColumns} * args.head_dim));
+  for (int64_t i = 0; i < queries * args.head_dim; i += 16) Store(state.sums + i, Zero());
+  for (int64_t i = 0; i < queries; ++i) {
+    Store(state.totals + i * kPanelColumns, Zero());
+    state.maxima[i] = kMinusInfinity;
+  }
+  return state;
+}
+
+/// The K or V of group `group` of the sequence.
+inline const std::byte* GroupAt(const AttentionArgs& args, int32_t group, int64_t offset) {
+  return args.pages[group / args.groups_per_page] + offset +
+         group % args.groups_per_page * args.group_bytes;
+}
+
+template <class E>
+inline void ScoreBlock(const AttentionArgs& args, const AttentionState<E>& state, int32_t first,
+                       int32_t groups) {
+  for (int32_t g = 0; g < groups;) {
+    const std::byte* k = GroupAt(args, first + g, args.k_offset);
+    int32_t together = 1;
+    while (g + together < groups && GroupAt(args, first + g + together, args.k_offset) ==
+                                        k + together * args.group_bytes)
+      ++together;
+    GemmArgs gemm;
+    gemm.a = args.queries;
+    gemm.a_stride = args.head_dim;
+    gemm.b = k;
+    gemm.b_stride = int64_t{kPanelColumns} * args.head_dim;
+    gemm.k = args.head_dim;
+    gemm.c = state.scores + g * kPanelColumns;
+    gemm.c_stride = kAttentionBlock;
+    gemm.rows = state.queries;
+    gemm.panels = together;
+    Gemm<E>(gemm);
+    g += together;
+  }
+}
+
+/// Turns a query's scores of a block into weights. Its first `visible` tokens count.
+template <class E>
+inline void SoftmaxRow(const AttentionArgs& args, const AttentionState<E>& state, int32_t query,
+                       int32_t groups, int32_t visible) {
+  const float* scores = state.scores + query * kAttentionBlock;
+  typename E::Type* weights = state.weights + query * kAttentionBlock;
+  const Vec scale = Set(args.scale);
+  Vec score[kBlockGroups];
+  Vec largest = Set(kMinusInfinity);
+  for (int32_t g = 0; g < groups; ++g) {
+    score[g] = KeepFirst(Mul(Load(scores + g * kPanelColumns), scale),
+                         visible - g * kPanelColumns, kMinusInfinity);
+    largest = Max(largest, score[g]);
+  }
+  const float old_max = state.maxima[query];
+  const float block_max = MaxLanes(largest);
+  const float new_max = block_max > old_max ? block_max : old_max;
+  float correction = 1.0F;
+  if (new_max > old_max) {
+    float lanes[kPanelColumns];
+    Store(lanes, Exp(Set(old_max - new_max)));
+    correction = lanes[0];
+  }
+  float* totals = state.totals + query * kPanelColumns;
+  Vec total = Mul(Load(totals), Set(correction));
+  for (int32_t g = 0; g < groups; ++g) {
+    const Vec weight = KeepFirst(Exp(Sub(score[g], Set(new_max))), visible - g * kPanelColumns,
+                                 0.0F);
+    total = Add(total, weight);
+    E::StoreRounded(weights + g * kPanelColumns, weight);
+  }
+  Store(totals, total);
+  state.maxima[query] = new_max;
+  state.corrections[query] = correction;
+}
+
+template <class E, int kRows, int kPanels>
+inline void ValueTile(const AttentionState<E>& state, int32_t head_dim, int32_t query,
+                      int32_t panel, const typename E::Type* const* values, int32_t groups) {
+  float* sums = state.sums + int64_t{query} * head_dim + panel * kPanelColumns;
+  Vec acc[kRows][kPanels];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+    const Vec correction = Set(state.corrections[query + r]);
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p)
+      acc[r][p] = Mul(Load(sums + r * head_dim + p * kPanelColumns), correction);
+  }
+  for (int32_t g = 0; g < groups; ++g) {
+    const typename E::Type* v = values[g] + panel * kPanelColumns * kPanelColumns;
+    const typename E::Type* w = state.weights + query * kAttentionBlock + g * kPanelColumns;
+    for (int32_t t = 0; t < kPanelColumns; t += E::kPair) {
+      typename E::Column column[kPanels];
+#pragma GCC unroll 4
+      for (int p = 0; p < kPanels; ++p)
+        column[p] = E::LoadColumn(v + p * kPanelColumns * kPanelColumns + t * kPanelColumns);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        const typename E::Broadcast weight = E::Spread(w + r * kAttentionBlock + t);
+#pragma GCC unroll 4
+        for (int p = 0; p < kPanels; ++p) acc[r][p] = E::Dot(acc[r][p], weight, column[p]);
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p)
+      Store(sums + r * head_dim + p * kPanelColumns, acc[r][p]);
+  }
+}
+
+template <class E, int kPanels, int kRows>
+inline void ValueRows(const AttentionState<E>& state, int32_t head_dim, int32_t query,
+                      int32_t panel, const typename E::Type* const* values, int32_t groups) {
+  for (; query + kRows <= state.queries; query += kRows)
+    ValueTile<E, kRows, kPanels>(state, head_dim, query, panel, values, groups);
+  if constexpr (kRows > 1) {
+    if (query < state.queries)
+      ValueRows<E, kPanels, SmallerTile(kRows)>(state, head_dim, query, panel, values, groups);
+  }
+}
+
+/// sums = sums * correction + weights * V. Tokens that nobody wrote are taken as zero: their
+/// weight is zero, but what lies there may be NaN.
+template <class E>
+inline void ValueBlock(const AttentionArgs& args, const AttentionState<E>& state, int32_t first,
+                       int32_t groups) {
+  const typename E::Type* values[kBlockGroups];
+  for (int32_t g = 0; g < groups; ++g) {
+    values[g] = reinterpret_cast<const typename E::Type*>(GroupAt(args, first + g, args.v_offset));
+    const int32_t written = args.tokens - (first + g) * kPanelColumns;
+    if (written >= kPanelColumns) continue;
+    const int32_t elements = kPanelColumns * args.head_dim;
+    constexpr int32_t kRowElements = kPanelColumns * E::kPair;
+    for (int32_t i = 0; i < elements; ++i) {
+      const int32_t token =
+          i % (kPanelColumns * kPanelColumns) / kRowElements * E::kPair + i % E::kPair;
+      state.tail[i] = token < written ? values[g][i] : typename E::Type{0};
+    }
+    values[g] = state.tail;
+  }
+  const int32_t panels = args.head_dim / kPanelColumns;
+  int32_t panel = 0;
+  for (; panel + E::kTilePanels <= panels; panel += E::kTilePanels)
+    ValueRows<E, E::kTilePanels, E::kTileRows>(state, args.head_dim, 0, panel, values, groups);
+  for (; panel < panels; ++panel)
+    ValueRows<E, 1, E::kTileRows>(state, args.head_dim, 0, panel, values, groups);
+}
+
+template <class E>
+void Attend(const AttentionArgs& args) {
+  const AttentionState<E> state = LayOutState<E>(args);
+  const int32_t visible = args.position + args.rows;
+  for (int32_t start = 0; start < visible; start += kAttentionBlock) {
+    const int32_t left = (visible - start + kPanelColumns - 1) / kPanelColumns;
+    const int32_t groups = left < kBlockGroups ? left : kBlockGroups;
+    const int32_t first = start / kPanelColumns;
+    ScoreBlock(args, state, first, groups);
+    for (int32_t query = 0; query < state.queries; ++query)
+      SoftmaxRow(args, state, query, groups, args.position + query / args.group + 1 - start);
+    ValueBlock(args, state, first, groups);
+  }
+  for (int32_t query = 0; query < state.queries; ++query) {
+    const Vec total = Set(SumLanes(Load(state.totals + query * kPanelColumns)));
+    const float* sums = state.sums + int64_t{query} * args.head_dim;
+    auto* out = static_cast<typename E::Type*>(args.out) +
+                query / args.group * args.out_stride + query % args.group * args.head_dim;
+    for (int32_t d = 0; d < args.head_dim; d += kPanelColumns)
+      E::StoreRounded(out + d, Div(Load(sums + d), total));
+  }
+}

@@ -1,0 +1,70 @@
+// Matrix products over panels of sixteen columns. Included once for each instruction set, inside
+// that set's namespace.
+
+/// The first rows of a call find the weights in memory, and fetch the next panels while they use
+/// these; later rows find them in L2 and fetch this many elements ahead. A tile of fewer rows than
+/// kPrefetchRows reads as fast as the processor's own prefetching brings.
+inline constexpr int64_t kPrefetchAhead = 1024;
+inline constexpr int kPrefetchRows = 4;
+
+template <class E, int kRows, int kPanels>
+inline void GemmTile(const typename E::Type* a, int64_t a_stride, const typename E::Type* b,
+                     int64_t b_stride, int32_t k, float* c, int64_t c_stride, bool accumulate,
+                     int64_t prefetch) {
+  Vec acc[kRows][kPanels];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p)
+      acc[r][p] = accumulate ? Load(c + r * c_stride + p * kPanelColumns) : Zero();
+  }
+  constexpr int kColumnStep = kPanelColumns * E::kPair;
+  for (int32_t step = 0; step < k; step += E::kPair) {
+    typename E::Column column[kPanels];
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) {
+      column[p] = E::LoadColumn(b + p * b_stride);
+      if constexpr (kRows >= kPrefetchRows) __builtin_prefetch(b + p * b_stride + prefetch, 0, 2);
+    }
+    b += kColumnStep;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const typename E::Broadcast value = E::Spread(a + r * a_stride + step);
+#pragma GCC unroll 4
+      for (int p = 0; p < kPanels; ++p) acc[r][p] = E::Dot(acc[r][p], value, column[p]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) Store(c + r * c_stride + p * kPanelColumns, acc[r][p]);
+  }
+}
+
+/// The next smaller tile for the rows that are left over.
+constexpr int SmallerTile(int rows) { return rows > 8 ? 8 : rows > 4 ? 4 : rows / 2; }
+
+/// All rows against kPanels panels; the last rows, fewer than a full tile, by a smaller one.
+template <class E, int kPanels, int kRows>
+inline void GemmRows(const GemmArgs& g, const typename E::Type* b, float* c, int32_t row) {
+  const auto* a = static_cast<const typename E::Type*>(g.a);
+  for (; row + kRows <= g.rows; row += kRows) {
+    const int64_t prefetch = row == 0 ? kPanels * g.b_stride : kPrefetchAhead;
+    GemmTile<E, kRows, kPanels>(a + row * g.a_stride, g.a_stride, b, g.b_stride, g.k,
+                                c + row * g.c_stride, g.c_stride, g.accumulate, prefetch);
+  }
+  if constexpr (kRows > 1) {
+    if (row < g.rows) GemmRows<E, kPanels, SmallerTile(kRows)>(g, b, c, row);
+  }
+}
+
+template <class E>
+void Gemm(const GemmArgs& g) {
+  const auto* b = static_cast<const typename E::Type*>(g.b);
+  int32_t panel = 0;
+  for (; panel + E::kTilePanels <= g.panels; panel += E::kTilePanels)
+    GemmRows<E, E::kTilePanels, E::kTileRows>(g, b + panel * g.b_stride,
+                                              g.c + panel * kPanelColumns, 0);
+  for (; panel < g.panels; ++panel)
+    GemmRows<E, 1, E::kTileRows>(g, b + panel * g.b_stride, g.c + panel * kPanelColumns, 0);
+}

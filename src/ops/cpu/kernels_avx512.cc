@@ -1,0 +1,15 @@
+#include "ops/cpu/kernels.h"
+#include "ops/cpu/simd_avx512.h"
+
+namespace weft::ops::cpu::avx512 {
+
+// clang-format off: each body uses those before it.
+#include "ops/cpu/gemm_body.h"
+#include "ops/cpu/rows_body.h"
+#include "ops/cpu/attention_body.h"
+#include "ops/cpu/lora_body.h"
+#include "ops/cpu/vocabulary_body.h"
+#include "ops/cpu/kernel_table_body.h"
+// clang-format on
+
+}  // namespace weft::ops::cpu::avx512
