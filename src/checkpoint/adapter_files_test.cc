@@ -1,10 +1,13 @@
 // Adapters written here: what is checked against the base model, and how their weights are read.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 
 #include "base/file.h"
 #include "checkpoint/adapter_reads.h"
@@ -214,6 +217,32 @@ TEST_F(AdapterFolder, AFileCutShortIsAnErrorWhileReading) {
   ASSERT_FALSE(status.ok());
   EXPECT_EQ(status.error().code, ErrorCode::kIo);
   EXPECT_THAT(ErrorOfOpen(), HasSubstr("corrupt"));
+}
+
+TEST_F(AdapterFolder, WeightsThatChangedAreNotOpened) {
+  AddQueries(4);
+  WriteWeights();
+  auto adapter = Open();
+  ASSERT_TRUE(adapter.ok());
+  EXPECT_TRUE(OpenAdapterWeights(LocalFiles(), *adapter).ok());
+  std::filesystem::last_write_time(
+      adapter->weights_path,
+      std::filesystem::last_write_time(adapter->weights_path) + std::chrono::milliseconds(5));
+  auto changed = OpenAdapterWeights(LocalFiles(), *adapter);
+  ASSERT_FALSE(changed.ok());
+  EXPECT_THAT(changed.error().message, HasSubstr("has changed since it was checked"));
+  std::filesystem::remove(adapter->weights_path);
+  EXPECT_EQ(OpenAdapterWeights(LocalFiles(), *adapter).error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(AdapterFolder, APipeInPlaceOfAFileIsRefusedAtOnce) {
+  AddQueries(4);
+  WriteWeights();
+  for (const char* name : {"adapter_model.safetensors", "adapter_config.json"}) {
+    std::filesystem::remove(folder_ + "/" + name);
+    ASSERT_EQ(::mkfifo((folder_ + "/" + name).c_str(), 0600), 0);
+    EXPECT_THAT(ErrorOfOpen(), HasSubstr("is not a regular file"));
+  }
 }
 
 TEST_F(AdapterFolder, TheServersLimitsAreKept) {
