@@ -179,9 +179,7 @@ struct Float32Element {
   using Column = Vec;
   static Broadcast Spread(const Type* a) { return _mm256_broadcast_ss(a); }
   static Column LoadColumn(const Type* b) { return Load(b); }
-  static Column LoadHalfColumn(const Type* b) {
-    return {_mm256_loadu_ps(b), _mm256_setzero_ps()};
-  }
+  static Column LoadHalfColumn(const Type* b) { return {_mm256_loadu_ps(b), _mm256_setzero_ps()}; }
   static Vec Dot(Vec acc, Broadcast a, Column b) { return MulAdd({a, a}, b, acc); }
   static void StoreRounded(Type* p, Vec x) { Store(p, x); }
   static Vec LoadWide(const Type* p) { return Load(p); }

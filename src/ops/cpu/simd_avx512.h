@@ -63,8 +63,8 @@ inline void MulWide(Words a, Words b, Words* low, Words* high) {
 /// Numbers in (0, 1), as OpenUnitInterval gives them.
 inline Vec ToOpenUnitInterval(Words a) {
   const __m512 whole = _mm512_cvtepi32_ps(_mm512_srli_epi32(a.v, 9));
-  return {_mm512_mul_ps(_mm512_add_ps(whole, _mm512_set1_ps(0.5F)),
-                        _mm512_set1_ps(1.0F / 8388608.0F))};
+  return {
+      _mm512_mul_ps(_mm512_add_ps(whole, _mm512_set1_ps(0.5F)), _mm512_set1_ps(1.0F / 8388608.0F))};
 }
 
 /// bfloat16: two neighbours along K make a pair, multiplied and added in one instruction.
@@ -106,9 +106,7 @@ struct Float32Element {
   using Column = __m512;
   static Broadcast Spread(const Type* a) { return _mm512_set1_ps(*a); }
   static Column LoadColumn(const Type* b) { return _mm512_loadu_ps(b); }
-  static Column LoadHalfColumn(const Type* b) {
-    return _mm512_zextps256_ps512(_mm256_loadu_ps(b));
-  }
+  static Column LoadHalfColumn(const Type* b) { return _mm512_zextps256_ps512(_mm256_loadu_ps(b)); }
   static Vec Dot(Vec acc, Broadcast a, Column b) { return {_mm512_fmadd_ps(a, b, acc.v)}; }
   static void StoreRounded(Type* p, Vec x) { _mm512_storeu_ps(p, x.v); }
   static Vec LoadWide(const Type* p) { return {_mm512_loadu_ps(p)}; }
