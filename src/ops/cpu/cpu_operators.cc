@@ -210,7 +210,6 @@ void CpuOperators::Logits(std::span<const int32_t> rows, std::span<const float> 
   const auto& matrix = static_cast<const PackedMatrix&>(head);
   const auto count = static_cast<int32_t>(rows.size());
   WEFT_CHECK(count <= options_.max_logits_rows && matrix.out() == config_.vocabulary);
-  std::swap(h_, next_h_);
   for (int32_t i = 0; i < count; ++i)
     kernels_.rms_norm(XRow(rows[static_cast<size_t>(i)]), norm.data(), config_.hidden,
                       config_.rms_epsilon, HRow(i));
@@ -228,7 +227,6 @@ void CpuOperators::Logits(std::span<const int32_t> rows, std::span<const float> 
     args.panels = std::min(kPanels, matrix.panels() - task * kPanels);
     kernels_.gemm(args);
   });
-  std::swap(h_, next_h_);
 }
 
 void CpuOperators::Sample(std::span<const SampleRow> samples, std::span<SampledToken> into) {

@@ -90,7 +90,7 @@ class CpuOperators final : public Operators {
   device::Buffer workspace_;
   float* x_ = nullptr;           ///< [max_rows][hidden]
   std::byte* h_ = nullptr;       ///< [max_rows][h_stride_]
-  std::byte* next_h_ = nullptr;  ///< What ProjectGateUp and Logits write while they read h.
+  std::byte* next_h_ = nullptr;  ///< What ProjectGateUp writes while it reads h.
   int64_t h_stride_ = 0;
   std::byte* queries_ = nullptr;  ///< [kv_heads][max_rows][heads / kv_heads][head_dim]
   float* rope_ = nullptr;         ///< [max_rows][head_dim]: cos, sin

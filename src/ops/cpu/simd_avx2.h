@@ -40,7 +40,7 @@ inline Vec Min(Vec a, Vec b) {
 inline Vec MulAdd(Vec a, Vec b, Vec c) {
   return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }
-/// Lanes at or past `count` become `fill`.
+/// Lanes at or past `count`, any number, become `fill`.
 inline Vec KeepFirst(Vec a, int count, float fill) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   const __m256 low = _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(count), lane));

@@ -23,9 +23,10 @@ inline Vec Max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Vec Min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
 /// a * b + c, rounded once.
 inline Vec MulAdd(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-/// Lanes at or past `count` become `fill`.
+/// Lanes at or past `count`, any number, become `fill`.
 inline Vec KeepFirst(Vec a, int count, float fill) {
-  const __mmask16 keep = count >= 16 ? 0xFFFF : static_cast<__mmask16>((1u << count) - 1);
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __mmask16 keep = _mm512_cmplt_epi32_mask(lane, _mm512_set1_epi32(count));
   return {_mm512_mask_blend_ps(keep, _mm512_set1_ps(fill), a.v)};
 }
 inline Vec RoundToInteger(Vec a) {
