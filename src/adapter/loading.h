@@ -33,6 +33,8 @@ using CancelFlag = std::atomic<bool>;
 struct OpenJob {
   AdapterVersion version;
   std::string path;
+  /// Not empty: with links resolved, the path must lie under this folder.
+  std::string root;
 };
 
 /// Reads, converts and packs into `pages` (host memory, page_bytes each, layout's order), layer by

@@ -120,8 +120,9 @@ class Checker {
     return PatternKeys::Compile(keys, field);
   }
 
-  /// What a list in target_modules says by itself.
+  /// What target_modules and layers_to_transform say by themselves.
   Status CheckTargetNames() {
+    bool any = config_.target_modules.kind != ModuleSelector::Kind::kList;
     for (const std::string& name : config_.target_modules.names) {
       const std::string_view last = std::string_view(name).substr(name.rfind('.') + 1);
       if (last == "lm_head" || last == "embed_tokens") {
@@ -130,11 +131,36 @@ class Checker {
                          "without it",
                          name, last == "lm_head" ? "output layer" : "embeddings");
       }
-      if (!FindProjection(last)) {
+      if (FindProjection(last)) {
+        any = true;
+      } else {
         adapter_.warnings.push_back(
             fmt::format("'target_modules' has '{}', which is no module of this base model", name));
       }
     }
+    if (!any) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       "'target_modules' names no module of this base model ({}); it has q_proj, "
+                       "k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj",
+                       fmt::join(config_.target_modules.names, ", "));
+    }
+    return CheckLayerNumbers();
+  }
+
+  /// PEFT passes over numbers that are too large; when all are, it is an error there too.
+  Status CheckLayerNumbers() {
+    if (!config_.layers_to_transform || config_.layers_to_transform->empty()) return OkStatus();
+    const std::vector<int32_t>& layers = *config_.layers_to_transform;
+    const int32_t greatest = *std::max_element(layers.begin(), layers.end());
+    if (greatest < model_.layers) return OkStatus();
+    std::string text =
+        fmt::format("'layers_to_transform' names layer {}, but the base model has layers 0 to {}",
+                    greatest, model_.layers - 1);
+    if (*std::min_element(layers.begin(), layers.end()) >= model_.layers) {
+      return Error{ErrorCode::kInvalidArgument,
+                   std::move(text) + ": the adapter was made for another base model" + MadeFor()};
+    }
+    adapter_.warnings.push_back(std::move(text));
     return OkStatus();
   }
 
@@ -165,7 +191,9 @@ class Checker {
       (is_a ? pair.a : pair.b) = &tensor;
     }
     if (pairs_.empty()) {
-      return MakeError(ErrorCode::kInvalidArgument, "the file has no tensors");
+      return MakeError(
+          ErrorCode::kInvalidArgument,
+          "the weights file has no tensors; save the adapter again with PEFT's save_pretrained");
     }
     return OkStatus();
   }
@@ -243,11 +271,14 @@ class Checker {
                        "tensor '{}' has rank {}, but adapter_config.json says {} ('{}')",
                        tensor.name, tensor.shape[rank_axis], wanted[rank_axis], source);
     }
+    const bool transposed = two && tensor.shape[0] == wanted[1] && tensor.shape[1] == wanted[0];
     return MakeError(ErrorCode::kInvalidArgument,
-                     "tensor '{}' has shape [{}], but the base model '{}' needs [{}]: the adapter "
-                     "was made for another base model{}",
-                     tensor.name, fmt::join(tensor.shape, ", "), model_.name,
-                     fmt::join(wanted, ", "), MadeFor());
+                     "tensor '{}' has shape [{}], but must have [{}]: {}", tensor.name,
+                     fmt::join(tensor.shape, ", "), fmt::join(wanted, ", "),
+                     transposed ? std::string("it is transposed; save it as PEFT does")
+                     : two ? fmt::format("the adapter was made for another base model than '{}'{}",
+                                         model_.name, MadeFor())
+                           : std::string("lora_A and lora_B of a projection are matrices"));
   }
 
   TensorRef MakeRef(const SafetensorsTensor& tensor) const {

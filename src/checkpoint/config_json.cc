@@ -12,6 +12,13 @@ namespace {
 
 using simdjson::dom::element;
 
+/// Which layers look back only as far as `sliding_window`.
+enum class Sliding : uint8_t {
+  kNever,
+  kAlways,    ///< All, where there is a window; transformers assumes 4096 when none is named.
+  kWhenUsed,  ///< Those that `layer_types` or `max_window_layers` say, with `use_sliding_window`.
+};
+
 /// What transformers assumes where config.json is silent.
 struct Family {
   std::string_view class_name;
@@ -22,13 +29,18 @@ struct Family {
   int64_t context;
   double rope_theta;
   bool tied;
+  Sliding sliding;
 };
 constexpr Family kFamilies[] = {
-    {"LlamaForCausalLM", "llama", Architecture::kLlama, 0, 0, 2048, 1e4, false},
-    {"MistralForCausalLM", "mistral", Architecture::kMistral, 8, 0, 131072, 1e4, false},
-    {"Qwen2ForCausalLM", "qwen2", Architecture::kQwen2, 32, 0, 32768, 1e4, false},
-    {"Qwen3ForCausalLM", "qwen3", Architecture::kQwen3, 32, 128, 32768, 1e4, false},
-    {"SmolLM3ForCausalLM", "smollm3", Architecture::kLlama, 4, 0, 32768, 2e6, true},
+    {"LlamaForCausalLM", "llama", Architecture::kLlama, 0, 0, 2048, 1e4, false, Sliding::kNever},
+    {"MistralForCausalLM", "mistral", Architecture::kMistral, 8, 0, 131072, 1e4, false,
+     Sliding::kAlways},
+    {"Qwen2ForCausalLM", "qwen2", Architecture::kQwen2, 32, 0, 32768, 1e4, false,
+     Sliding::kWhenUsed},
+    {"Qwen3ForCausalLM", "qwen3", Architecture::kQwen3, 32, 128, 32768, 1e4, false,
+     Sliding::kWhenUsed},
+    {"SmolLM3ForCausalLM", "smollm3", Architecture::kLlama, 4, 0, 32768, 2e6, true,
+     Sliding::kWhenUsed},
 };
 constexpr std::string_view kSupported =
     "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, SmolLM3ForCausalLM";
@@ -129,15 +141,19 @@ Status ParseSizes(const JsonObject& json, const Family& family, ModelConfig& con
   return OkStatus();
 }
 
+Status RefusePartialRope(const JsonObject& json) {
+  WEFT_ASSIGN_OR_RETURN(const double part, json.GetOr<double>("partial_rotary_factor", 1.0));
+  if (part == 1.0) return OkStatus();
+  return Unsupported(json, fmt::format("'partial_rotary_factor': {}", part),
+                     "use a model that rotates whole heads");
+}
+
 Status ParseRopeScaling(const JsonObject& rope, int64_t context, RopeConfig& config) {
   WEFT_ASSIGN_OR_RETURN(std::string type, rope.GetOr<std::string>("rope_type", ""));
   if (type.empty()) {
     WEFT_ASSIGN_OR_RETURN(type, rope.GetOr<std::string>("type", "default"));
   }
-  WEFT_ASSIGN_OR_RETURN(const double partial, rope.GetOr<double>("partial_rotary_factor", 1.0));
-  if (partial != 1.0)
-    return Unsupported(rope, "'partial_rotary_factor' other than 1",
-                       "use a model that rotates whole heads");
+  WEFT_RETURN_IF_ERROR(RefusePartialRope(rope));
   if (type == "default") return OkStatus();
   if (type != "linear" && type != "llama3") {
     return Unsupported(rope, fmt::format("rope type '{}'", type),
@@ -169,6 +185,7 @@ Status ParseRope(const JsonObject& json, const Family& family, ModelConfig& conf
   WEFT_ASSIGN_OR_RETURN(std::optional<JsonObject> scaling, json.GetObject("rope_scaling"));
   WEFT_ASSIGN_OR_RETURN(config.rope.theta,
                         InRange(json, "rope_theta", family.rope_theta, 1.0, 1e12));
+  WEFT_RETURN_IF_ERROR(RefusePartialRope(json));
   if (parameters) {
     for (auto field : parameters->object()) {
       if (field.value.is_object()) {
@@ -222,35 +239,34 @@ Result<std::optional<bool>> AnyLayerSlides(const JsonObject& json) {
   return std::optional<bool>(slides);
 }
 
+/// The window of the layers that have one; 0 when none has.
+Result<int64_t> SlidingWindow(const JsonObject& json, const Family& family, int32_t layers) {
+  if (family.sliding == Sliding::kNever) return int64_t{0};
+  if (family.sliding == Sliding::kWhenUsed) {
+    WEFT_ASSIGN_OR_RETURN(const bool used, json.GetOr<bool>("use_sliding_window", false));
+    WEFT_ASSIGN_OR_RETURN(const std::optional<bool> slides, AnyLayerSlides(json));
+    WEFT_ASSIGN_OR_RETURN(const int64_t first, json.GetOr<int64_t>("max_window_layers", 0));
+    if (!used || !slides.value_or(first < layers)) return int64_t{0};
+  }
+  const bool assumed = family.sliding == Sliding::kAlways && !json.Has("sliding_window");
+  WEFT_ASSIGN_OR_RETURN(const std::optional<int64_t> window, json.Get<int64_t>("sliding_window"));
+  if (!window) return int64_t{assumed ? 4096 : 0};
+  if (*window < 1) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "{}: 'sliding_window' is {}, but must be positive", json.path(), *window);
+  }
+  return *window;
+}
+
 /// Up to a window's length, sliding and full attention are the same; so the context is capped.
 Status CapToSlidingWindow(const JsonObject& json, const Family& family, ModelConfig& config) {
-  int64_t window_default = 0;
-  if (family.architecture == Architecture::kMistral) {
-    if (!json.Has("sliding_window")) window_default = 4096;
-  } else {
-    WEFT_ASSIGN_OR_RETURN(const bool used, json.GetOr<bool>("use_sliding_window", false));
-    if (family.architecture != Architecture::kLlama || family.model_type == "smollm3") {
-      WEFT_ASSIGN_OR_RETURN(const std::optional<bool> slides, AnyLayerSlides(json));
-      WEFT_ASSIGN_OR_RETURN(const int64_t first, json.GetOr<int64_t>("max_window_layers", 0));
-      if (!used || !slides.value_or(first < config.layers)) return OkStatus();
-    } else {
-      return OkStatus();
-    }
-  }
-  WEFT_ASSIGN_OR_RETURN(const int64_t window,
-                        json.GetOr<int64_t>("sliding_window", window_default));
-  if (window == 0) return OkStatus();
-  if (window < 1) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     "{}: 'sliding_window' is {}, but must be positive", json.path(), window);
-  }
-  if (window < config.context_length) {
-    config.notes.push_back(fmt::format(
-        "context capped from {} to {} tokens: the model attends through a sliding window of that "
-        "length, and Weft attends to the whole context",
-        config.context_length, window));
-    config.context_length = static_cast<int32_t>(window);
-  }
+  WEFT_ASSIGN_OR_RETURN(const int64_t window, SlidingWindow(json, family, config.layers));
+  if (window == 0 || window >= config.context_length) return OkStatus();
+  config.notes.push_back(fmt::format(
+      "context capped from {} to {} tokens: the model attends through a sliding window of that "
+      "length, and Weft attends to the whole context",
+      config.context_length, window));
+  config.context_length = static_cast<int32_t>(window);
   return OkStatus();
 }
 

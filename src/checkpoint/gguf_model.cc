@@ -232,8 +232,8 @@ std::optional<std::string> HuggingFaceName(std::string_view gguf_name) {
   return std::nullopt;
 }
 
-Status ApplyRopeFactors(std::span<const float> factors, std::string_view name,
-                        ModelConfig& config) {
+Status ApplyRopeFactors(std::span<const float> factors, const GgufHeader& header,
+                        std::string_view name, ModelConfig& config) {
   const auto refuse = [&](std::string_view why) {
     return MakeError(ErrorCode::kUnsupported,
                      "{}: '{}' {}; supported: the factors of Llama 3.1's rope scaling", name,
@@ -257,7 +257,11 @@ Status ApplyRopeFactors(std::span<const float> factors, std::string_view name,
   rope.factor = factor;
   rope.low_frequency_factor = 1.0;
   rope.high_frequency_factor = 4.0;
-  rope.original_context = 8192;
+  const auto* architecture = header.Find<std::string>("general.architecture");
+  WEFT_CHECK(architecture != nullptr);
+  WEFT_ASSIGN_OR_RETURN(rope.original_context,
+                        Metadata(header, *architecture, name)
+                            .Integer("rope.scaling.original_context_length", 8192, kMaxContext));
   for (size_t i = 0; i < factors.size(); ++i) {
     const double exponent = 2.0 * static_cast<double>(i) / config.head_dim;
     const double wavelength = 2 * std::numbers::pi * std::pow(rope.theta, exponent);

@@ -21,9 +21,11 @@ Result<ModelConfig> ParseGgufConfig(const GgufHeader& header, std::string_view n
 std::optional<std::string> HuggingFaceName(std::string_view gguf_name);
 
 /// Converters write Llama 3.1's rope scaling as factors, one a frequency ("rope_freqs.weight").
-/// Finds the kLlama3 scaling that they come from, with Llama's own low and high factors 1 and 4,
-/// and sets it in `config`. Factors that are all 1 are no scaling; others are refused. Pure.
-Status ApplyRopeFactors(std::span<const float> factors, std::string_view name, ModelConfig& config);
+/// Finds the kLlama3 scaling that they come from, with Llama's own low and high factors 1 and 4 and
+/// the original context that the metadata names, or Llama's 8192, and sets it in `config`. Factors
+/// that are all 1 are no scaling; others are refused. Pure.
+Status ApplyRopeFactors(std::span<const float> factors, const GgufHeader& header,
+                        std::string_view name, ModelConfig& config);
 inline constexpr std::string_view kRopeFactorsTensor = "rope_freqs.weight";
 
 /// True when the file's q and k rows are in llama.cpp's order, that is, for architecture "llama".

@@ -119,7 +119,7 @@ Status ReadRopeFactors(const File& file, const GgufHeader& header, const std::st
     }
     std::vector<float> factors(static_cast<size_t>(tensor.shape[0]));
     WEFT_RETURN_IF_ERROR(ReadWidened(file, tensor.type, tensor.offset, factors));
-    return ApplyRopeFactors(factors, path, config);
+    return ApplyRopeFactors(factors, header, path, config);
   }
   return OkStatus();
 }

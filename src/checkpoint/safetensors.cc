@@ -180,8 +180,8 @@ Result<SafetensorsHeader> ReadSafetensorsHeader(const File& file, std::string_vi
   for (size_t i = length_bytes.size(); i-- > 0;) length = length << 8 | length_bytes[i];
   if (length > static_cast<uint64_t>(limit)) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     "{}: announces a header of {} bytes, but at most {} are allowed; is it a "
-                     "safetensors file?",
+                     "{}: announces a header of {} bytes, but at most {} are allowed: it is "
+                     "corrupt or no safetensors file",
                      name, length, limit);
   }
   const Bytes data_offset = kLengthBytes + static_cast<Bytes>(length);

@@ -14,6 +14,9 @@ uint64_t Mix(uint64_t value) {
   return value ^ (value >> 31);
 }
 
+/// Recency is the turn, and below it the order within the turn.
+constexpr int kOrderBits = 32;
+
 }  // namespace
 
 uint64_t HashTokens(std::span<const TokenId> tokens) {
@@ -46,6 +49,31 @@ PrefixCache::Match PrefixCache::Hold(AdapterVersion version, std::span<const Tok
     tokens = tokens.subspan(page_tokens);
   }
   return match;
+}
+
+int32_t PrefixCache::Peek(AdapterVersion version, std::span<const TokenId> tokens,
+                          int32_t max_pages) const {
+  const auto page_tokens = static_cast<size_t>(tokens_per_page_);
+  int32_t pages = 0;
+  NodeId parent = 0;
+  while (pages < max_pages && tokens.size() >= page_tokens) {
+    const auto page = tokens.subspan(0, page_tokens);
+    const std::optional<NodeId> node = FindChild(EdgeOf(version, parent, page), page);
+    if (!node) break;
+    ++pages;
+    parent = *node;
+    tokens = tokens.subspan(page_tokens);
+  }
+  return pages;
+}
+
+void PrefixCache::SetNow(int64_t turn) {
+  use_counter_ = std::max(use_counter_, turn << kOrderBits);
+}
+
+std::optional<int64_t> PrefixCache::OldestUnused() const {
+  if (unused_leaves_.empty()) return std::nullopt;
+  return unused_leaves_.begin()->first >> kOrderBits;
 }
 
 std::optional<PrefixCache::NodeId> PrefixCache::Publish(AdapterVersion version, NodeId parent,

@@ -39,6 +39,14 @@ class PrefixCache {
   /// node of the result is held for the caller.
   Match Hold(AdapterVersion version, std::span<const TokenId> tokens, int32_t max_pages);
 
+  /// How many pages Hold would give, without holding them.
+  int32_t Peek(AdapterVersion version, std::span<const TokenId> tokens, int32_t max_pages) const;
+
+  /// Time for recency, in turns of the engine, ascending. Uses within a turn keep their order.
+  void SetNow(int64_t turn);
+  /// The turn in which the page that EvictLeastRecent would free was last used.
+  std::optional<int64_t> OldestUnused() const;
+
   /// Puts a computed page under `parent` (0: first page) and holds it for the caller; the cache
   /// owns the page from now on. Nothing when the same tokens are there already: the caller keeps
   /// its page, private.

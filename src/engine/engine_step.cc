@@ -1,0 +1,411 @@
+// One step: snapshot, plan applied, batch submitted, tokens collected.
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "base/check.h"
+#include "engine/engine.h"
+
+namespace weft::engine {
+namespace {
+
+/// Waiting sequences whose cached prefix is looked up for a plan; those behind are planned as if
+/// nothing were cached.
+constexpr int32_t kPrefixLookups = 64;
+
+}  // namespace
+
+int32_t Engine::PagesFor(int32_t tokens) const {
+  return (tokens + options_.limits.tokens_per_page - 1) / options_.limits.tokens_per_page;
+}
+
+// --- Snapshot
+// --------------------------------------------------------------------------------------------------------
+
+/// The last known token is always computed, for its logits; so is every token whose
+/// log-probabilities are wanted.
+int32_t Engine::MaxPrefixPages(const Sequence& sequence) const {
+  if (!options_.prefix_cache) return 0;
+  int32_t reusable = sequence.known() - 1;
+  if (sequence.request.prompt_logprobs_from >= 0) {
+    const int32_t next = sequence.request.prompt_logprobs_from +
+                         static_cast<int32_t>(sequence.prompt_logprobs.size());
+    if (next < sequence.prompt_count) reusable = std::min(reusable, std::max(next - 1, 0));
+  }
+  return reusable / options_.limits.tokens_per_page;
+}
+
+SequenceView Engine::View(const Sequence& sequence, bool peek) const {
+  SequenceView view;
+  view.id = sequence.id;
+  view.adapter = sequence.version();
+  view.known = sequence.known();
+  view.computed = sequence.computed;
+  if (peek) {
+    view.computed = options_.limits.tokens_per_page *
+                    prefix_.Peek(sequence.version(), *sequence.tokens, MaxPrefixPages(sequence));
+  }
+  view.pages = static_cast<int32_t>(sequence.pages.size());
+  view.overtaken = sequence.overtaken;
+  view.has_lease = static_cast<bool>(sequence.lease);
+  return view;
+}
+
+Snapshot Engine::TakeSnapshot() {
+  Snapshot snapshot;
+  snapshot.free_pages = pool_.free();
+  snapshot.evictable_prefix_pages = prefix_.evictable();
+  snapshot.adapter_pages = pool_.used(memory::PageUse::kAdapter);
+  snapshot.reads_in_flight = adapters_.reads_in_flight();
+  snapshot.step_in_flight = in_flight_.has_value();
+  snapshot.stepped_since_loads = stepped_since_loads_;
+  for (const auto& [id, sequence] : running_) snapshot.running.push_back(View(*sequence, false));
+  int32_t lookups = snapshot.step_in_flight ? 0 : kPrefixLookups;
+  for (const auto& [id, sequence] : waiting_) {
+    snapshot.waiting.push_back(View(*sequence, lookups-- > 0));
+  }
+  const Moment now = clock_.Now();
+  for (const adapter::AdapterRecord* record : adapters_.Records()) {
+    const bool soon = record->awaited || (record->wanted_until > now && record->users == 0 &&
+                                          wanted_soon_.contains(record->version));
+    const bool active = record->residency.lifecycle == adapter::Lifecycle::kActive ||
+                        record->residency.lifecycle == adapter::Lifecycle::kDraining;
+    const bool wanted = (soon || record->pinned) && active;
+    if (record->users == 0 && !record->ready() && !wanted) {
+      wanted_soon_.erase(record->version);
+      continue;
+    }
+    AdapterView view;
+    view.version = record->version;
+    view.host = record->residency.host;
+    view.device = record->residency.device;
+    view.pages = record->image_pages();
+    view.leases = record->leases;
+    view.stalled = adapters_.AwaitsRoom(*record);
+    view.pinned = record->pinned && active;
+    view.wanted_soon = wanted;
+    snapshot.adapters.push_back(view);
+  }
+  return snapshot;
+}
+
+// --- Applying a plan
+// -------------------------------------------------------------------------------------------------
+
+void Engine::Apply(const Plan& plan) {
+  for (const RequestId id : plan.suspend) Suspend(*running_.at(id));
+  for (const RequestId id : plan.revoke) {
+    const auto found = waiting_.find(id);
+    if (found != waiting_.end()) found->second->lease.Release();
+  }
+  std::vector<Plan::Slice> runnable;
+  ApplySlices(plan, runnable);
+  ApplyLoads(plan);
+  if (!runnable.empty()) SubmitStep(runnable);
+}
+
+void Engine::Suspend(Sequence& sequence) {
+  WEFT_CHECK(sequence.state == SequenceState::kRunning);
+  ++statistics_.stats().suspensions_total;
+  ReleaseMemory(sequence);
+  SetState(sequence, SequenceState::kSuspended);
+}
+
+void Engine::ApplySlices(const Plan& plan, std::vector<Plan::Slice>& runnable) {
+  for (const Plan::Slice& planned : plan.slices) {
+    Sequence& sequence = *sequences_.at(planned.id);
+    const bool starts = sequence.state != SequenceState::kRunning;
+    if (starts && !StartSequence(sequence)) continue;
+    const int32_t rows = std::min(planned.rows, sequence.known() - sequence.computed);
+    if (!GrowPages(sequence, sequence.computed + rows)) {
+      // What could be reclaimed was less than planned for: a later turn plans with what is true
+      // then.
+      if (starts) Suspend(sequence);
+      continue;
+    }
+    runnable.push_back({sequence.id, rows});
+    if (!starts) continue;
+    for (auto& [id, other] : waiting_) {
+      if (id > sequence.id) break;
+      ++other->overtaken;
+    }
+  }
+}
+
+/// Waiting or suspended -> running: its adapter's lease, its cached prefix, pages for every known
+/// token.
+bool Engine::StartSequence(Sequence& sequence) {
+  if (sequence.adapter != nullptr) {
+    if (!sequence.adapter->ready()) return false;
+    if (!sequence.lease) sequence.lease = adapter::Lease(*sequence.adapter);
+  }
+  auto cached = prefix_.Hold(sequence.version(), *sequence.tokens, MaxPrefixPages(sequence));
+  sequence.pages = std::move(cached.pages);
+  sequence.nodes = std::move(cached.nodes);
+  sequence.computed = static_cast<int32_t>(sequence.pages.size()) * options_.limits.tokens_per_page;
+  if (!GrowPages(sequence, sequence.known())) {
+    ReleaseMemory(sequence);
+    return false;
+  }
+  if (sequence.state == SequenceState::kWaiting) {
+    sequence.cached_tokens = sequence.computed;
+    sequence.first_scheduled = clock_.Now();
+    statistics_.Observe("queue_seconds", sequence.first_scheduled - sequence.arrived);
+    if (sequence.adapter != nullptr && sequence.adapter_waited) {
+      statistics_.Observe("adapter_wait_seconds", sequence.adapter_ready_at - sequence.arrived);
+    }
+    statistics_.stats().cached_tokens_total += static_cast<uint64_t>(sequence.cached_tokens);
+    statistics_.stats().prompt_tokens_total += static_cast<uint64_t>(sequence.prompt_count);
+  }
+  SetState(sequence, SequenceState::kRunning);
+  return true;
+}
+
+bool Engine::GrowPages(Sequence& sequence, int32_t tokens) {
+  const int32_t missing = PagesFor(tokens) - static_cast<int32_t>(sequence.pages.size());
+  if (missing <= 0) return true;
+  if (!ReclaimPages(missing, nullptr)) return false;
+  auto pages = pool_.Allocate(missing, memory::PageUse::kKv);
+  WEFT_CHECK(pages.has_value());
+  sequence.pages.insert(sequence.pages.end(), pages->begin(), pages->end());
+  return true;
+}
+
+/// Makes `wanted` pages free: of idle adapters and unused prefixes, what was used longest ago goes
+/// first.
+bool Engine::ReclaimPages(int32_t wanted, const adapter::AdapterRecord* except) {
+  while (pool_.free() < wanted) {
+    adapter::AdapterRecord* idle = adapters_.NextEviction(except);
+    const std::optional<int64_t> prefix_use = prefix_.OldestUnused();
+    if (idle != nullptr && (!prefix_use || idle->last_use <= *prefix_use)) {
+      adapters_.EvictDevice(*idle);
+    } else if (prefix_use) {
+      prefix_.EvictLeastRecent();
+    } else {
+      return false;
+    }
+  }
+  return true;
+}
+
+void Engine::ApplyLoads(const Plan& plan) {
+  for (const RequestId id : plan.lease) {
+    const auto found = waiting_.find(id);
+    if (found == waiting_.end()) continue;
+    Sequence& sequence = *found->second;
+    const adapter::DeviceTier tier = sequence.adapter->residency.device;
+    if (tier == adapter::DeviceTier::kReady || tier == adapter::DeviceTier::kCopying) {
+      sequence.lease = adapter::Lease(*sequence.adapter);
+    }
+  }
+  bool started = false;
+  for (const RequestId id : plan.copy) {
+    Sequence& sequence = *waiting_.at(id);
+    if (LoadToDevice(*sequence.adapter, adapter::CopyUrgency::kRequested, true)) {
+      sequence.lease = adapter::Lease(*sequence.adapter);
+      started = true;
+    }
+  }
+  for (const AdapterVersion version : plan.read) {
+    started |= adapters_.StartRead(*adapters_.Find(version));
+  }
+  for (const AdapterVersion version : plan.prefetch) {
+    LoadToDevice(*adapters_.Find(version), adapter::CopyUrgency::kPrefetch, false);
+  }
+  if (started) stepped_since_loads_ = false;
+}
+
+bool Engine::LoadToDevice(adapter::AdapterRecord& record, adapter::CopyUrgency urgency,
+                          bool may_evict) {
+  const int32_t pages = record.image_pages();
+  const int32_t limit = options_.limits.adapter_page_limit;
+  while (limit > 0 && pool_.used(memory::PageUse::kAdapter) + pages > limit) {
+    adapter::AdapterRecord* idle = may_evict ? adapters_.NextEviction(&record) : nullptr;
+    if (idle == nullptr) return false;
+    adapters_.EvictDevice(*idle);
+  }
+  if (may_evict && !ReclaimPages(pages, &record)) return false;
+  return adapters_.StartCopy(record, urgency);
+}
+
+// --- Submitting
+// ------------------------------------------------------------------------------------------------------
+
+void Engine::SubmitStep(const std::vector<Plan::Slice>& slices) {
+  StepJob job;
+  job.id = next_step_;
+  next_step_ = StepId(next_step_.value() + 1);
+  InFlight step;
+  step.id = job.id;
+  step.slices = slices;
+  int32_t logits_rows = 0;
+  for (const Plan::Slice& slice : slices) {
+    AppendSlice(*running_.at(slice.id), slice.rows, job, step, logits_rows);
+  }
+  in_flight_ = std::move(step);
+  executor_.Submit(std::move(job));
+}
+
+void Engine::AppendSlice(Sequence& sequence, int32_t rows, StepJob& job, InFlight& step,
+                         int32_t& logits_rows) {
+  model::SequenceSlice slice;
+  slice.rows = rows;
+  slice.position = sequence.computed;
+  slice.pages.assign(sequence.pages.begin(),
+                     sequence.pages.begin() + PagesFor(sequence.computed + rows));
+  slice.first_logits_row = rows;
+  if (sequence.adapter != nullptr) {
+    slice.adapter = sequence.adapter->table;
+    sequence.adapter->last_step = step.id;
+    adapters_.Touch(*sequence.adapter);
+  }
+  const auto first = sequence.tokens->begin() + sequence.computed;
+  job.batch.tokens.insert(job.batch.tokens.end(), first, first + rows);
+  sequence.last_step = step.id;
+  (rows > 1 || sequence.generated() == 0 ? step.has_prefill : step.has_decode) = true;
+
+  const int32_t end = sequence.computed + rows;
+  ops::SampleRow row;
+  row.params = sequence.sampling;
+  row.top_logprobs = sequence.request.top_logprobs;
+  if (sequence.request.prompt_logprobs_from >= 0) {
+    // Row i of the slice has the logits of the token at position + i + 1.
+    const int32_t next = sequence.request.prompt_logprobs_from +
+                         static_cast<int32_t>(sequence.prompt_logprobs.size());
+    for (int32_t index = std::max(next, 1); index < sequence.prompt_count && index <= end;
+         ++index) {
+      const int32_t at = index - 1 - sequence.computed;
+      WEFT_CHECK(at >= 0);
+      slice.first_logits_row = std::min(slice.first_logits_row, at);
+      row.sample = false;
+      row.want_logprob = true;
+      row.logits_row = logits_rows + at - slice.first_logits_row;
+      row.given_token = (*sequence.tokens)[static_cast<size_t>(index)];
+      job.batch.samples.push_back(row);
+      step.targets.push_back({sequence.id, index});
+    }
+  }
+  if (end == sequence.known()) {
+    slice.first_logits_row = std::min(slice.first_logits_row, rows - 1);
+    row.sample = true;
+    row.given_token = -1;
+    row.want_logprob = sequence.request.want_logprobs;
+    row.top_logprobs = sequence.request.want_logprobs ? sequence.request.top_logprobs : 0;
+    row.logits_row = logits_rows + rows - 1 - slice.first_logits_row;
+    row.position = sequence.known();
+    row.tokens = sequence.tokens;
+    row.token_count = sequence.known();
+    row.prompt_count = sequence.prompt_count;
+    if (sequence.generated() < sequence.request.min_new_tokens) row.forbidden = sequence.forbidden;
+    job.batch.samples.push_back(std::move(row));
+    step.targets.push_back({sequence.id, -1});
+  }
+  logits_rows += rows - slice.first_logits_row;
+  job.batch.slices.push_back(std::move(slice));
+}
+
+// --- Collecting
+// ------------------------------------------------------------------------------------------------------
+
+void Engine::On(StepDone message) {
+  WEFT_CHECK(in_flight_.has_value() && in_flight_->id == message.id);
+  const InFlight step = *std::move(in_flight_);
+  in_flight_.reset();
+  completed_step_ = message.id;
+  stepped_since_loads_ = true;
+  pool_.StepCompleted(message.id);
+  adapters_.OnStepCompleted(message.id);
+  ++statistics_.stats().steps_total;
+  const char* kind = !step.has_prefill ? "decode" : (step.has_decode ? "mixed" : "prefill");
+  statistics_.Observe(std::string("step_seconds:") + kind, message.end - message.begin);
+  if (trace_ != nullptr) {
+    trace_->Span(Trace::Group::kEngine, "compute", kind, message.begin, message.end,
+                 "{\"step\":" + std::to_string(message.id.value()) +
+                     ",\"sequences\":" + std::to_string(step.slices.size()) + "}");
+  }
+  if (message.status.ok()) {
+    WEFT_CHECK(message.samples.size() == step.targets.size());
+    for (const Plan::Slice& slice : step.slices) {
+      const auto found = running_.find(slice.id);
+      if (found != running_.end()) CollectSlice(*found->second, slice.rows);
+    }
+    for (size_t i = 0; i < step.targets.size(); ++i) {
+      const auto found = running_.find(step.targets[i].sequence);
+      if (found == running_.end()) continue;
+      if (step.targets[i].prompt_index >= 0) {
+        found->second->prompt_logprobs.push_back(std::move(message.samples[i]));
+      } else {
+        CollectToken(*found->second, message.samples[i]);
+      }
+    }
+  } else {
+    for (const Plan::Slice& slice : step.slices) {
+      const auto found = running_.find(slice.id);
+      if (found == running_.end()) continue;
+      Finish(*found->second, engine::Finish{FinishType::kError, -1, message.status.error()});
+    }
+  }
+  for (const auto& [id, sequence] : std::map(ending_)) {
+    if (sequence->last_step <= completed_step_) Forget(id);
+  }
+}
+
+void Engine::CollectSlice(Sequence& sequence, int32_t rows) {
+  sequence.computed += rows;
+  PublishPages(sequence);
+}
+
+/// Full pages go into the prefix cache as soon as they are computed, so that requests like this one
+/// share them.
+void Engine::PublishPages(Sequence& sequence) {
+  if (!options_.prefix_cache) return;
+  const int32_t size = options_.limits.tokens_per_page;
+  const std::span<const TokenId> tokens(*sequence.tokens);
+  while (sequence.publishes &&
+         (static_cast<int32_t>(sequence.nodes.size()) + 1) * size <= sequence.computed) {
+    const size_t index = sequence.nodes.size();
+    const auto node = prefix_.Publish(sequence.version(), index == 0 ? 0 : sequence.nodes.back(),
+                                      tokens.subspan(index * size, size), sequence.pages[index]);
+    if (node) {
+      sequence.nodes.push_back(*node);
+    } else {
+      sequence.publishes =
+          false;  // Another sequence computed the same; this one's pages stay its own.
+    }
+  }
+}
+
+void Engine::CollectToken(Sequence& sequence, const ops::SampledToken& sample) {
+  const Moment now = clock_.Now();
+  RequestEvent event;
+  const bool first = sequence.generated() == 0;
+  if (first) {
+    statistics_.Observe("ttft_seconds", now - sequence.arrived);
+    event.prompt_logprobs = std::move(sequence.prompt_logprobs);
+    sequence.prompt_logprobs.clear();
+    sequence.request.prompt_logprobs_from = -1;
+  } else {
+    statistics_.Observe("itl_seconds", now - sequence.last_token);
+  }
+  sequence.last_token = now;
+  ++statistics_.stats().generated_tokens_total;
+
+  const auto is_among = [&](const std::vector<TokenId>& ids) {
+    return std::find(ids.begin(), ids.end(), sample.token) != ids.end();
+  };
+  const bool stops = is_among(sequence.request.stop_token_ids) ||
+                     (!sequence.request.ignore_eos && is_among(config_.end_tokens));
+  if (stops) {
+    Finish(sequence, engine::Finish{FinishType::kStop, sample.token, {}}, std::move(event));
+    return;
+  }
+  sequence.tokens->push_back(sample.token);
+  event.tokens.push_back(sample);
+  if (sequence.generated() >= sequence.request.max_new_tokens) {
+    Finish(sequence, engine::Finish{FinishType::kLength, -1, {}}, std::move(event));
+    return;
+  }
+  Emit(sequence, std::move(event));
+}
+
+}  // namespace weft::engine

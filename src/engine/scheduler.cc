@@ -1,0 +1,362 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+#include <unordered_map>
+
+#include "base/check.h"
+
+namespace weft::engine {
+namespace {
+
+using adapter::DeviceTier;
+using adapter::HostTier;
+
+/// The working state of one plan.
+class Planner {
+ public:
+  Planner(const Snapshot& snapshot, const SchedulerLimits& limits,
+          const adapter::LoadPolicy& policy);
+  Plan Run();
+
+ private:
+  struct AdapterState {
+    AdapterView view;
+    int32_t leases = 0;    ///< As the plan leaves them.
+    bool claimed = false;  ///< The plan brings it in or leases it.
+    bool idle() const {
+      return view.device == DeviceTier::kReady && leases == 0 && !view.pinned && !claimed;
+    }
+  };
+
+  int32_t PagesFor(int32_t tokens) const {
+    return (tokens + limits_.tokens_per_page - 1) / limits_.tokens_per_page;
+  }
+  /// One token more than the prompt, so that its first token does not suspend somebody. Pages that
+  /// the prefix cache has count in full, because they may be among the evictable ones.
+  int32_t AdmissionPages(const SequenceView& sequence) const {
+    return PagesFor(sequence.known + 1);
+  }
+  AdapterState* Adapter(AdapterVersion version);
+  bool AdapterReady(const SequenceView& sequence);
+  int32_t AvailablePages() const {
+    return free_pages_ + snapshot_.evictable_prefix_pages + idle_pages_;
+  }
+  void TakeLease(AdapterState& adapter);
+  void EndLease(AdapterState& adapter);
+  adapter::LoadSituation Situation();
+
+  void HoldBackStep();
+  void KeepRunningWithinPages();
+  bool RevokeYoungestWaiting(RequestId later_than);
+  void ScheduleRunning();
+  void AdmitWaiting();
+  bool Fits(const SequenceView& sequence);
+  void Admit(const SequenceView& sequence);
+  void PlanLoads();
+  bool PlanDeviceLoad(const SequenceView& sequence, AdapterState& adapter);
+  bool MakeAdapterRoom(const SequenceView& sequence, const AdapterState& adapter);
+  bool PlanRead(AdapterState& adapter);
+  void PlanPrefetches();
+
+  const Snapshot& snapshot_;
+  const SchedulerLimits& limits_;
+  const adapter::LoadPolicy& policy_;
+  Plan plan_;
+  std::unordered_map<AdapterVersion, AdapterState> adapters_;
+  std::set<RequestId> suspended_;
+  std::set<RequestId> revoked_;
+  std::set<RequestId> admitted_;
+  std::set<AdapterVersion> step_adapters_;
+  int32_t free_pages_ = 0;
+  int32_t idle_pages_ = 0;
+  int32_t adapter_pages_ = 0;
+  int32_t running_ = 0;
+  int32_t prefill_budget_ = 0;
+  int32_t reads_ = 0;
+};
+
+Planner::Planner(const Snapshot& snapshot, const SchedulerLimits& limits,
+                 const adapter::LoadPolicy& policy)
+    : snapshot_(snapshot),
+      limits_(limits),
+      policy_(policy),
+      free_pages_(snapshot.free_pages),
+      adapter_pages_(snapshot.adapter_pages),
+      prefill_budget_(limits.max_prefill_tokens),
+      reads_(snapshot.reads_in_flight) {
+  for (const AdapterView& view : snapshot.adapters) {
+    AdapterState& state =
+        adapters_.emplace(view.version, AdapterState{view, view.leases, false}).first->second;
+    if (state.idle()) idle_pages_ += view.pages;
+  }
+}
+
+Planner::AdapterState* Planner::Adapter(AdapterVersion version) {
+  if (version == kBaseModel) return nullptr;
+  const auto found = adapters_.find(version);
+  WEFT_CHECK(found != adapters_.end());
+  return &found->second;
+}
+
+bool Planner::AdapterReady(const SequenceView& sequence) {
+  const AdapterState* adapter = Adapter(sequence.adapter);
+  return adapter == nullptr || adapter->view.device == DeviceTier::kReady;
+}
+
+void Planner::TakeLease(AdapterState& adapter) {
+  if (adapter.idle()) idle_pages_ -= adapter.view.pages;
+  ++adapter.leases;
+  adapter.claimed = true;
+}
+
+void Planner::EndLease(AdapterState& adapter) {
+  WEFT_CHECK(adapter.leases > 0);
+  --adapter.leases;
+  if (adapter.idle()) idle_pages_ += adapter.view.pages;
+}
+
+adapter::LoadSituation Planner::Situation() {
+  adapter::LoadSituation situation;
+  situation.step_in_flight = snapshot_.step_in_flight;
+  situation.stepped_since_loads = snapshot_.stepped_since_loads;
+  situation.runnable = !snapshot_.running.empty();
+  std::set<AdapterVersion> pending;
+  for (const SequenceView& sequence : snapshot_.waiting) {
+    const AdapterState* adapter = Adapter(sequence.adapter);
+    if (AdapterReady(sequence)) {
+      situation.runnable = true;
+    } else if (adapter->view.device == DeviceTier::kCopying ||
+               (adapter->view.host == HostTier::kReading && !adapter->view.stalled) ||
+               (adapter->view.host == HostTier::kReady && sequence.has_lease)) {
+      pending.insert(sequence.adapter);
+    }
+  }
+  situation.loads_pending = static_cast<int32_t>(pending.size());
+  return situation;
+}
+
+Plan Planner::Run() {
+  const adapter::LoadSituation before = Situation();
+  // A load that reached host memory goes on to the device within its group.
+  const bool may_start = policy_.MayStartLoads(before);
+  const bool may_continue = may_start || !snapshot_.step_in_flight;
+  if (!snapshot_.step_in_flight) {
+    KeepRunningWithinPages();
+    AdmitWaiting();
+  }
+  if (may_continue) {
+    if (!may_start) reads_ = limits_.max_reads;
+    PlanLoads();
+    if (may_start) PlanPrefetches();
+  }
+  adapter::LoadSituation after = before;
+  after.loads_pending += static_cast<int32_t>(plan_.copy.size() + plan_.read.size());
+  if (snapshot_.step_in_flight || !policy_.MayRunStep(after)) HoldBackStep();
+  return std::move(plan_);
+}
+
+/// No step now. Requests that could have started keep the adapters they found.
+void Planner::HoldBackStep() {
+  plan_.slices.clear();
+  plan_.suspend.clear();
+  for (const SequenceView& sequence : snapshot_.waiting) {
+    const bool leased = sequence.has_lease && !revoked_.contains(sequence.id);
+    if (admitted_.contains(sequence.id) && sequence.adapter != kBaseModel && !leased) {
+      plan_.lease.push_back(sequence.id);
+    }
+  }
+}
+
+/// Every decode that begins a new page must get one.
+void Planner::KeepRunningWithinPages() {
+  const auto needed = [&] {
+    int32_t pages = 0;
+    for (const SequenceView& sequence : snapshot_.running) {
+      if (suspended_.contains(sequence.id)) continue;
+      const int32_t rows = std::min(sequence.known - sequence.computed, limits_.max_prefill_tokens);
+      pages += std::max(0, PagesFor(sequence.computed + rows) - sequence.pages);
+    }
+    return pages;
+  };
+  for (auto youngest = snapshot_.running.rbegin(); AvailablePages() < needed();) {
+    if (RevokeYoungestWaiting(RequestId(0))) continue;
+    if (youngest == snapshot_.running.rend() || std::next(youngest) == snapshot_.running.rend())
+      break;
+    suspended_.insert(youngest->id);
+    plan_.suspend.push_back(youngest->id);
+    free_pages_ += youngest->pages;
+    if (AdapterState* adapter = Adapter(youngest->adapter)) EndLease(*adapter);
+    ++youngest;
+  }
+  free_pages_ -= needed();
+  ScheduleRunning();
+}
+
+/// Ends the lease of the last waiting request after `later_than` whose adapter can be freed by
+/// that.
+bool Planner::RevokeYoungestWaiting(RequestId later_than) {
+  for (auto it = snapshot_.waiting.rbegin(); it != snapshot_.waiting.rend(); ++it) {
+    if (it->id <= later_than) return false;
+    if (!it->has_lease || revoked_.contains(it->id) || admitted_.contains(it->id)) continue;
+    AdapterState& adapter = *Adapter(it->adapter);
+    if (adapter.view.device != DeviceTier::kReady) continue;
+    revoked_.insert(it->id);
+    plan_.revoke.push_back(it->id);
+    EndLease(adapter);
+    return true;
+  }
+  return false;
+}
+
+void Planner::ScheduleRunning() {
+  for (const SequenceView& sequence : snapshot_.running) {
+    if (suspended_.contains(sequence.id)) continue;
+    ++running_;
+    if (sequence.adapter != kBaseModel) step_adapters_.insert(sequence.adapter);
+    if (sequence.known - sequence.computed == 1) plan_.slices.push_back({sequence.id, 1});
+  }
+  for (const SequenceView& sequence : snapshot_.running) {
+    const int32_t remaining = sequence.known - sequence.computed;
+    if (suspended_.contains(sequence.id) || remaining == 1) continue;
+    const int32_t rows = std::min(remaining, prefill_budget_);
+    if (rows == 0) continue;
+    prefill_budget_ -= rows;
+    plan_.slices.push_back({sequence.id, rows});
+  }
+}
+
+bool Planner::Fits(const SequenceView& sequence) {
+  if (running_ >= limits_.max_running || prefill_budget_ == 0) return false;
+  const bool new_adapter =
+      sequence.adapter != kBaseModel && !step_adapters_.contains(sequence.adapter);
+  if (new_adapter && static_cast<int32_t>(step_adapters_.size()) >= limits_.max_adapters_per_step) {
+    return false;
+  }
+  const AdapterState* adapter = Adapter(sequence.adapter);
+  const int32_t leased = adapter != nullptr && adapter->idle() ? adapter->view.pages : 0;
+  return AvailablePages() - leased >= AdmissionPages(sequence);
+}
+
+void Planner::Admit(const SequenceView& sequence) {
+  admitted_.insert(sequence.id);
+  ++running_;
+  if (AdapterState* adapter = Adapter(sequence.adapter)) {
+    step_adapters_.insert(sequence.adapter);
+    if (!sequence.has_lease || revoked_.contains(sequence.id)) TakeLease(*adapter);
+  }
+  const int32_t rows = std::min(sequence.known - sequence.computed, prefill_budget_);
+  prefill_budget_ -= rows;
+  free_pages_ -= AdmissionPages(sequence);
+  plan_.slices.push_back({sequence.id, rows});
+}
+
+void Planner::AdmitWaiting() {
+  // How many more may pass those that stay behind (P6).
+  int32_t passes_left = std::numeric_limits<int32_t>::max();
+  bool somebody_stays = false;
+  for (const SequenceView& sequence : snapshot_.waiting) {
+    if (passes_left <= 0) return;
+    if (AdapterReady(sequence) && Fits(sequence)) {
+      Admit(sequence);
+      if (somebody_stays) --passes_left;
+    } else {
+      somebody_stays = true;
+      passes_left = std::min(passes_left, limits_.max_overtakes - sequence.overtaken);
+    }
+  }
+}
+
+void Planner::PlanLoads() {
+  bool room = true;
+  for (const SequenceView& sequence : snapshot_.waiting) {
+    if (admitted_.contains(sequence.id) || sequence.adapter == kBaseModel) continue;
+    AdapterState& adapter = *Adapter(sequence.adapter);
+    if (sequence.has_lease && !revoked_.contains(sequence.id)) continue;
+    switch (adapter.view.device) {
+      case DeviceTier::kReady:
+      case DeviceTier::kCopying:
+        if (room && !revoked_.contains(sequence.id)) {
+          TakeLease(adapter);
+          plan_.lease.push_back(sequence.id);
+        }
+        break;
+      case DeviceTier::kAbsent:
+        if (adapter.view.host == HostTier::kReady) {
+          if (room) room = PlanDeviceLoad(sequence, adapter);
+        } else if (adapter.view.host == HostTier::kAbsent) {
+          PlanRead(adapter);
+        }
+        break;
+      case DeviceTier::kReleasing:
+        break;
+    }
+  }
+}
+
+/// False when there is no room: then nobody later may take the room that comes free.
+bool Planner::PlanDeviceLoad(const SequenceView& sequence, AdapterState& adapter) {
+  if (adapter.claimed) {
+    ++adapter.leases;
+    plan_.lease.push_back(sequence.id);
+    return true;
+  }
+  if (!MakeAdapterRoom(sequence, adapter)) return false;
+  free_pages_ -= adapter.view.pages;
+  adapter_pages_ += adapter.view.pages;
+  adapter.claimed = true;
+  ++adapter.leases;
+  plan_.copy.push_back(sequence.id);
+  return true;
+}
+
+bool Planner::MakeAdapterRoom(const SequenceView& sequence, const AdapterState& adapter) {
+  // Every running sequence may want one more page soon.
+  const int32_t pages = adapter.view.pages + running_;
+  const auto fits = [&] {
+    const bool within_limit =
+        limits_.adapter_page_limit == 0 ||
+        adapter_pages_ - idle_pages_ + adapter.view.pages <= limits_.adapter_page_limit;
+    return within_limit && AvailablePages() >= pages;
+  };
+  const bool nothing_runs = running_ == 0 && !snapshot_.step_in_flight;
+  const bool last_in_line = sequence.overtaken >= limits_.max_overtakes;
+  while (!fits()) {
+    if (!nothing_runs && !last_in_line) return false;
+    if (!RevokeYoungestWaiting(sequence.id)) return false;
+  }
+  return true;
+}
+
+bool Planner::PlanRead(AdapterState& adapter) {
+  if (adapter.claimed || reads_ >= limits_.max_reads) return false;
+  adapter.claimed = true;
+  ++reads_;
+  plan_.read.push_back(adapter.view.version);
+  return true;
+}
+
+void Planner::PlanPrefetches() {
+  for (const AdapterView& view : snapshot_.adapters) {
+    if (!view.wanted_soon && !view.pinned) continue;
+    AdapterState& adapter = *Adapter(view.version);
+    if (adapter.claimed || view.device != DeviceTier::kAbsent) continue;
+    if (view.host == HostTier::kAbsent) {
+      PlanRead(adapter);
+    } else if (view.host == HostTier::kReady && free_pages_ >= view.pages + running_) {
+      free_pages_ -= view.pages;
+      adapter.claimed = true;
+      plan_.prefetch.push_back(view.version);
+    }
+  }
+}
+
+}  // namespace
+
+Plan MakePlan(const Snapshot& snapshot, const SchedulerLimits& limits,
+              const adapter::LoadPolicy& policy) {
+  return Planner(snapshot, limits, policy).Run();
+}
+
+}  // namespace weft::engine

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "adapter/adapter_record.h"
+#include "base/clock.h"
+#include "engine/request.h"
+#include "memory/prefix_cache.h"
+
+namespace weft::engine {
+
+/// kWaiting has computed nothing yet; kSuspended has, and gave its pages up. kEnding is over for
+/// its client, but a step that is under way still reads its pages.
+enum class SequenceState : uint8_t { kWaiting, kRunning, kSuspended, kEnding };
+
+/// One generation from arrival to its last event. Owned by the engine.
+struct Sequence {
+  RequestId id;
+  GenerationRequest request;
+  std::shared_ptr<EventSink> sink;
+  SequenceState state = SequenceState::kWaiting;
+  adapter::AdapterRecord* adapter = nullptr;  ///< Null: the base model.
+  adapter::Lease lease;
+
+  /// Prompt and output. Shared with a step under way, which reads it and is over before it grows.
+  std::shared_ptr<std::vector<TokenId>> tokens;
+  int32_t prompt_count = 0;
+  int32_t computed = 0;  ///< Tokens whose KV is in `pages`.
+  std::vector<PageIndex> pages;
+  std::vector<memory::PrefixCache::NodeId>
+      nodes;              ///< Of pages[0..nodes.size()): held in the prefix cache.
+  bool publishes = true;  ///< Its pages still continue a run in the prefix cache.
+  StepId last_step{0};    ///< The last submitted step that reads or writes its pages.
+
+  std::shared_ptr<const ops::SamplingParams> sampling;
+  std::shared_ptr<const std::vector<TokenId>> forbidden;  ///< Before min_new_tokens.
+  std::vector<ops::SampledToken> prompt_logprobs;
+  int32_t cached_tokens = 0;
+  int32_t overtaken = 0;
+
+  Moment arrived{};
+  bool adapter_waited = false;  ///< Its adapter was not on the device when it arrived.
+  Moment adapter_ready_at{};
+  Moment first_scheduled{};
+  Moment last_token{};
+
+  int32_t known() const { return static_cast<int32_t>(tokens->size()); }
+  int32_t generated() const { return known() - prompt_count; }
+  AdapterVersion version() const { return adapter == nullptr ? kBaseModel : adapter->version; }
+};
+
+}  // namespace weft::engine

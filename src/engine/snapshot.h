@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "adapter/load_policy.h"
+#include "adapter/residency.h"
+#include "base/strong_id.h"
+
+namespace weft::engine {
+
+/// What bounds a step; fixed at start.
+struct SchedulerLimits {
+  int32_t max_running = 64;           ///< Sequences in a step (--max-running-requests).
+  int32_t max_adapters_per_step = 8;  ///< Distinct adapters in a step (--max-loras-per-batch).
+  int32_t max_prefill_tokens = 512;   ///< Prompt tokens in a step (--chunked-prefill-size).
+  int32_t tokens_per_page = 16;
+  int32_t adapter_page_limit = 0;  ///< Pages adapters may hold (--lora-memory); 0: no limit.
+  int32_t max_overtakes = 64;      ///< P6: later requests that may start before a waiting one.
+  int32_t max_reads = 4;           ///< Adapters being read at once.
+};
+
+/// A sequence as the scheduler sees it. Ids ascend in order of arrival.
+struct SequenceView {
+  RequestId id;
+  AdapterVersion adapter;  ///< kBaseModel: none.
+  int32_t known = 0;       ///< Tokens whose ids are known: prompt and output so far.
+  int32_t computed = 0;    ///< Tokens with KV. For one that waits: what the prefix cache has of it.
+  int32_t pages = 0;       ///< KV pages it holds.
+  int32_t overtaken = 0;   ///< Later requests that started before it.
+  bool has_lease = false;
+};
+
+struct AdapterView {
+  AdapterVersion version;
+  adapter::HostTier host = adapter::HostTier::kAbsent;
+  adapter::DeviceTier device = adapter::DeviceTier::kAbsent;
+  int32_t pages = 0;  ///< Of its image; 0 while unknown.
+  int32_t leases = 0;
+  bool stalled = false;  ///< Its read waits for host memory.
+  bool pinned = false;
+  bool wanted_soon = false;
+};
+
+/// Everything a plan depends on. The same snapshot gives the same plan.
+struct Snapshot {
+  int32_t free_pages = 0;
+  int32_t evictable_prefix_pages = 0;
+  int32_t adapter_pages = 0;  ///< Held by adapters now.
+  int32_t reads_in_flight = 0;
+  bool step_in_flight = false;
+  bool stepped_since_loads = true;
+  std::vector<SequenceView> running;  ///< By arrival.
+  std::vector<SequenceView> waiting;  ///< By arrival; suspended ones too.
+  std::vector<AdapterView> adapters;  ///< By version: those anybody uses, and those on the device.
+};
+
+/// What to do now. Applied in the order of the fields.
+struct Plan {
+  struct Slice {
+    RequestId id;
+    int32_t rows = 0;
+    bool operator==(const Slice&) const = default;
+  };
+  std::vector<RequestId> suspend;  ///< Running sequences that give up their pages and leases.
+  std::vector<RequestId> revoke;   ///< Waiting requests that give up their leases.
+  std::vector<Slice> slices;       ///< Rows to compute. Waiting sequences among them start to run.
+  std::vector<RequestId> lease;    ///< Waiting requests whose adapter is there and must stay.
+  std::vector<RequestId> copy;     ///< Waiting requests whose adapter is copied now, and leased.
+  std::vector<AdapterVersion> read;
+  std::vector<AdapterVersion> prefetch;  ///< Copied without evicting anything, and not leased.
+  bool starts_loads() const { return !copy.empty() || !read.empty(); }
+};
+
+}  // namespace weft::engine

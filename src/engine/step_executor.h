@@ -1,0 +1,36 @@
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "base/strong_id.h"
+#include "model/forward_batch.h"
+
+namespace weft::engine {
+
+struct StepJob {
+  StepId id;
+  model::ForwardBatch batch;
+};
+
+struct StepDone {
+  StepId id;
+  /// One for each entry of batch.samples.
+  std::vector<ops::SampledToken> samples;
+  Status status;
+  Moment begin{};
+  Moment end{};
+};
+
+/// Where steps are computed, so that the engine never waits and simulation can own it. Submit is
+/// called on the engine's thread and returns at once; every job is answered by exactly one
+/// StepDone, in order, from any thread.
+class StepExecutor {
+ public:
+  virtual ~StepExecutor() = default;
+  virtual void Submit(StepJob job) = 0;
+};
+
+}  // namespace weft::engine

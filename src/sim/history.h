@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "sim/scenario.h"
+#include "sim/virtual_executor.h"
+#include "sim/virtual_io.h"
+#include "sim/virtual_memory.h"
+#include "sim/virtual_time.h"
+
+namespace weft::sim {
+
+/// What one history came to.
+struct Outcome {
+  /// The first broken promise, with its moment; none: all held.
+  std::optional<std::string> violation;
+  int64_t steps = 0;
+  int64_t completed = 0;
+  int64_t aborted = 0;
+  int64_t refused = 0;
+  int64_t suspensions = 0;
+  int64_t evictions = 0;
+  int64_t loads = 0;
+  int64_t tokens = 0;
+  Duration length{};
+  std::vector<std::vector<RequestId>> step_members;  ///< Of each step, when asked for.
+  uint64_t digest = 0;  ///< Of every event in order: equal digests, equal histories.
+};
+
+/// Runs the real engine through a scenario on virtual time, memory and files, and checks promises
+/// P2 to P10 after every turn. Single-threaded and deterministic.
+class History {
+ public:
+  explicit History(Scenario scenario);
+  ~History();
+  Outcome Run();
+
+ private:
+  struct Tracked;
+  class Sink;
+
+  void Schedule();
+  void Perform(const std::vector<Action>& actions);
+  void PerformOne(const Action& action);
+  void SubmitRequest(const Action& action);
+  void LoadAdapter(const Action& action, bool replace);
+  void Receive(engine::Message message);
+  void TurnAndCheck();
+  void OnEvents(const std::vector<engine::RequestEvent>& events);
+  void OnFinish(Tracked& tracked, const engine::Finish& finish);
+  std::optional<uint64_t> ContentOf(const std::string& name) const;
+
+  void CheckPages();           // P2, P5
+  void CheckSteps();           // P3
+  void CheckOvertaking();      // P6
+  void CheckEnded();           // P7
+  void CheckEverythingFree();  // P7, P9
+  void Violate(const std::string& what);
+  void EndAll();
+
+  const Scenario scenario_;
+  VirtualClock clock_;
+  EventQueue events_;
+  VirtualArena host_;
+  VirtualArena device_;
+  VirtualIo io_;
+  VirtualExecutor executor_;
+  std::unique_ptr<engine::Engine> engine_;
+  std::shared_ptr<Sink> sink_;
+  Outcome outcome_;
+  std::map<RequestId, std::unique_ptr<Tracked>> requests_;
+  std::map<int32_t, RequestId> by_index_;
+  std::map<std::string, uint64_t> contents_;  ///< What each loaded name means now.
+  std::set<std::string> unloaded_;
+  std::set<uint64_t> faulted_contents_;
+  std::set<RequestId> was_waiting_;
+  std::map<RequestId, int32_t> overtaken_;
+  int64_t completed_steps_ = 0;
+  int64_t next_request_ = 1;
+};
+
+}  // namespace weft::sim

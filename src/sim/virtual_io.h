@@ -1,0 +1,64 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "adapter/loading.h"
+#include "sim/random.h"
+#include "sim/virtual_memory.h"
+#include "sim/virtual_time.h"
+
+namespace weft::sim {
+
+enum class FileFault : uint8_t { kNone, kSlow, kShort, kCorrupt, kVanished };
+
+/// An adapter's files as the virtual disk has them now.
+struct VirtualFile {
+  uint64_t content = 0;
+  int32_t rank = 8;
+  FileFault fault = FileFault::kNone;
+};
+
+/// Loading against a virtual disk and a virtual link. Reads and copies move page by page in virtual
+/// time, so that a page which changed hands too early is caught holding the wrong thing.
+class VirtualIo final : public adapter::AdapterIo {
+ public:
+  struct Timing {
+    Duration open = std::chrono::microseconds(200);
+    Duration read_page = std::chrono::microseconds(500);
+    Duration copy_page = std::chrono::microseconds(100);
+  };
+
+  VirtualIo(EventQueue& events, const Clock& clock, Random random, Timing timing,
+            VirtualArena& host, VirtualArena& device, ModelConfig config, Bytes page_bytes);
+
+  void Open(adapter::OpenJob job) override;
+  void Read(adapter::ReadJob job) override;
+  void Copy(adapter::CopyJob job) override;
+  void Promote(AdapterVersion) override {}
+
+  std::map<std::string, VirtualFile>& files() { return files_; }
+  adapter::AdapterIoReplies replies;
+  double copy_failure_probability = 0.0;
+
+ private:
+  struct Opened;
+  Result<std::shared_ptr<const adapter::OpenedAdapter>> OpenNow(const std::string& path);
+  void ReadPage(std::shared_ptr<const adapter::ReadJob> job, size_t page, Moment begin);
+  void CopyPage(std::shared_ptr<const adapter::CopyJob> job, size_t page, Moment begin);
+  Duration Jittered(Duration duration);
+
+  EventQueue& events_;
+  const Clock& clock_;
+  Random random_;
+  const Timing timing_;
+  VirtualArena& host_;
+  VirtualArena& device_;
+  const ModelConfig config_;
+  const Bytes page_bytes_;
+  std::map<std::string, VirtualFile> files_;
+  Moment link_free_{};  ///< One copy at a time uses the link.
+};
+
+}  // namespace weft::sim
