@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "adapter/allowed_path.h"
 #include "base/check.h"
 #include "base/thread_role.h"
 
@@ -139,9 +140,14 @@ void Loader::OpenNext(Lock& lock) {
   opens_.pop_front();
   lock.unlock();
   const Moment begin = clock_.Now();
-  auto opened = OpenForImage(files_, job.path, model_, limits_, format_);
+  auto opened = OpenFolder(job);
   opened_(AdapterOpened{job.version, std::move(opened), clock_.Now() - begin});
   lock.lock();
+}
+
+Result<std::shared_ptr<const OpenedAdapter>> Loader::OpenFolder(const OpenJob& job) {
+  WEFT_ASSIGN_OR_RETURN(const std::string folder, ResolveAdapterFolder(files_, job.path, job.root));
+  return OpenForImage(files_, folder, model_, limits_, format_);
 }
 
 std::shared_ptr<Loader::ActiveRead> Loader::ChooseRead(ReadList& cancelled) {

@@ -69,6 +69,7 @@ class Loader {
 
   void Run(int thread);
   void OpenNext(Lock& lock);
+  Result<std::shared_ptr<const OpenedAdapter>> OpenFolder(const OpenJob& job);
   /// A read that a thread may work on now, or null. Queued ones that were cancelled are moved to
   /// `cancelled`.
   std::shared_ptr<ActiveRead> ChooseRead(ReadList& cancelled);
