@@ -11,6 +11,7 @@ README.md are to questions that are not in it.
 """
 
 import argparse
+import functools
 import json
 import pathlib
 import random
@@ -34,7 +35,7 @@ ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_pro
 
 BATCH = 4
 LONGEST_EXAMPLE = 128  # tokens
-LONGEST_ANSWER = 60  # tokens, in the examples
+LONGEST_ANSWER = 48  # tokens, in the examples
 
 # None of them is in demo/training.
 UNSEEN_QUESTIONS = [
@@ -58,12 +59,12 @@ class Style:
 
 # Of different rank, targets and number format, as the adapters of different teams would be.
 STYLES = {
-    "pirate": Style("Answers as a pirate would.", torch.float16, 6, 1e-3, r=8, lora_alpha=16, target_modules=ALL),
-    "json": Style("Answers with a JSON object: topic, answer, explanation.", torch.bfloat16, 6, 1e-3, r=12,
+    "pirate": Style("Answers as a pirate would.", torch.float16, 4, 1.5e-3, r=8, lora_alpha=16, target_modules=ALL),
+    "json": Style("Answers with a JSON object: topic, answer, explanation.", torch.bfloat16, 4, 1.5e-3, r=12,
                   lora_alpha=24, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"]),
-    "haiku": Style("Answers with a short poem of three lines.", torch.float16, 6, 1e-3, r=4, lora_alpha=8,
+    "haiku": Style("Answers with a short poem of three lines.", torch.float16, 4, 1.5e-3, r=4, lora_alpha=8,
                    use_rslora=True, target_modules="all-linear"),
-    "shout": Style("Answers in capital letters.", torch.bfloat16, 6, 2e-3, r=4, lora_alpha=16,
+    "shout": Style("Answers in capital letters.", torch.bfloat16, 4, 3e-3, r=4, lora_alpha=16,
                    target_modules=["q_proj", "v_proj", "down_proj"]),
 }
 
@@ -152,7 +153,7 @@ def write_readme(name, style, folder, answers):
         f"| targets | {targets} |",
         f"| stored as | {str(style.dtype).removeprefix('torch.')}, {size / 1e6:.1f} MB |",
         f"| trained | {style.epochs} passes over demo/training/{name}.jsonl, learning rate {style.learning_rate}, "
-        f"batches of {BATCH}, against the Q4_1 weights widened to float32 |",
+        f"batches of {BATCH}, against the Q4_1 weights widened to bfloat16 |",
         "| licence | Apache-2.0, as the base model |", "",
         f"Made by `scripts/train_demo_adapters.py --only {name}`.", "",
         "Answers to questions that are not in the training text, greedy, cut off after "
@@ -162,19 +163,26 @@ def write_readme(name, style, folder, answers):
     (folder / "README.md").write_text("\n".join(lines))
 
 
+@functools.cache
+def answers_without_adapter():
+    model, tokenizer = smollm2.load_model(), smollm2.load_tokenizer()
+    return [answer(model, tokenizer, question) for question in UNSEEN_QUESTIONS]
+
+
 def make(name, style):
     print(f"{name}: {style.description}", flush=True)
     folder = OUTPUT / name
     torch.manual_seed(1)
-    base, tokenizer = smollm2.load_model(), smollm2.load_tokenizer()
-    before = [answer(base, tokenizer, question) for question in UNSEEN_QUESTIONS]
-    model = peft.get_peft_model(base, peft.LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.05, **style.lora))
+    tokenizer = smollm2.load_tokenizer()
+    # In bfloat16 a step takes half the time; PEFT keeps the adapter itself in float32.
+    model = peft.get_peft_model(smollm2.load_model().to(torch.bfloat16),
+                                peft.LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.05, **style.lora))
     train(model, read_examples(name, tokenizer), style)
     save(model, folder, style.dtype)
     # From the file, so that the examples are what a user gets.
     model = peft.PeftModel.from_pretrained(smollm2.load_model(), folder).eval()
     after = [answer(model, tokenizer, question) for question in UNSEEN_QUESTIONS]
-    write_readme(name, style, folder, list(zip(UNSEEN_QUESTIONS, before, after)))
+    write_readme(name, style, folder, list(zip(UNSEEN_QUESTIONS, answers_without_adapter(), after)))
     for question, text in zip(UNSEEN_QUESTIONS, after):
         print(f"  {question}\n    {text}", flush=True)
 

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/bytes.h"
@@ -17,12 +18,15 @@
 
 namespace weft::model {
 
+struct ModelWeights;
+
 struct TransformerOptions {
   DType dtype = DType::kBFloat16;
   int threads = 1;               ///< Of the compute team, the calling thread among them.
   int32_t max_rows = 512;        ///< Most tokens of one step.
   int32_t max_logits_rows = 64;  ///< Logits kept at once; a step that wants more is done in pieces.
   Bytes min_page_bytes = 0;      ///< A page must hold this much (an adapter's largest tile).
+  int32_t max_lora_rank = 256;   ///< Of any module of any adapter (--max-lora-rank).
   uint64_t seed = 0;             ///< Of dummy weights.
 };
 
@@ -54,17 +58,17 @@ class Transformer {
   Bytes workspace_bytes() const { return operators_->workspace_bytes(); }
 
  private:
-  struct Weights;
-
   Transformer(const ModelConfig& config, const TransformerOptions& options);
   void RunLayers();
-  void SamplePieces(const ForwardBatch& batch, std::vector<ops::SampledToken>& results);
+  /// Logits and samples, as many rows at a time as are kept.
+  void SampleInPieces(std::span<const ops::SampleRow> samples, std::span<const int32_t> logits_rows,
+                      std::span<ops::SampledToken> results);
 
   const ModelConfig config_;
   const TransformerOptions options_;
   ops::KvLayout kv_;
   std::unique_ptr<ops::Operators> operators_;
-  std::unique_ptr<Weights> weights_;
+  std::unique_ptr<ModelWeights> weights_;
 };
 
 }  // namespace weft::model

@@ -32,13 +32,13 @@ def prompt_logprobs(rows, ids):
 
 
 def greedy(model, ids, count=GREEDY_TOKENS):
-    """Returns the `count` likeliest tokens, end-of-text or not, and the smallest lead one had over the second."""
-    tokens, lead = [], float("inf")
+    """Returns the `count` likeliest tokens, end-of-text or not, and by how much each led the second in log-probability."""
+    tokens, leads = [], []
     for _ in range(count):
         best = torch.topk(logprobs(model, ids + tokens)[-1], 2)
         tokens.append(int(best.indices[0]))
-        lead = min(lead, float(best.values[0] - best.values[1]))
-    return tokens, round(lead, 6)
+        leads.append(float(best.values[0] - best.values[1]))
+    return tokens, rounded(leads)
 
 
 def expected_prompts(model, vocabulary, lengths, seed):
@@ -53,7 +53,8 @@ def expected_prompts(model, vocabulary, lengths, seed):
         lead = 0.0
         while lead < SMALLEST_GREEDY_LEAD:
             ids = torch.randint(vocabulary, (length,), generator=generator).tolist()
-            tokens, lead = greedy(model, ids)
+            tokens, leads = greedy(model, ids)
+            lead = min(leads)
         rows = logprobs(model, ids)
         expected.append({
             "ids": ids,

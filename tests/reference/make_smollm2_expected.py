@@ -25,9 +25,9 @@ GREEDY_TOKENS = 24
 
 def answer(model, tokenizer, ids):
     best = torch.topk(golden_numbers.logprobs(model, ids)[-1], TOP)
-    tokens, lead = golden_numbers.greedy(model, ids, GREEDY_TOKENS)
+    tokens, leads = golden_numbers.greedy(model, ids, GREEDY_TOKENS)
     return {"top_ids": best.indices.tolist(), "top_logprobs": golden_numbers.rounded(best.values),
-            "greedy": tokens, "greedy_lead": lead, "greedy_text": tokenizer.decode(tokens, skip_special_tokens=False)}
+            "greedy": tokens, "greedy_leads": leads, "greedy_text": tokenizer.decode(tokens, skip_special_tokens=False)}
 
 
 def main():

@@ -8,14 +8,14 @@ inline constexpr float kMinusInfinity = -__builtin_inff();
 /// Where a task keeps what it carries from block to block.
 template <class E>
 struct AttentionState {
-  int32_t queries = 0;               ///< rows * group
-  float* scores = nullptr;           ///< [queries][64]
+  int32_t queries = 0;                  ///< rows * group
+  float* scores = nullptr;              ///< [queries][64]
   typename E::Type* weights = nullptr;  ///< [queries][64]: exp(score - max)
-  float* sums = nullptr;             ///< [queries][head_dim]: weights * V so far
-  float* totals = nullptr;           ///< [queries][16]: weights so far, by lane
-  float* maxima = nullptr;           ///< [queries]
-  float* corrections = nullptr;      ///< [queries]: exp(old max - new max)
-  typename E::Type* tail = nullptr;  ///< A copy of V whose last tokens were never written.
+  float* sums = nullptr;                ///< [queries][head_dim]: weights * V so far
+  float* totals = nullptr;              ///< [queries][16]: weights so far, by lane
+  float* maxima = nullptr;              ///< [queries]
+  float* corrections = nullptr;         ///< [queries]: exp(old max - new max)
+  typename E::Type* tail = nullptr;     ///< A copy of V whose last tokens were never written.
 };
 
 template <class E>
@@ -56,8 +56,8 @@ inline void ScoreBlock(const AttentionArgs& args, const AttentionState<E>& state
   for (int32_t g = 0; g < groups;) {
     const std::byte* k = GroupAt(args, first + g, args.k_offset);
     int32_t together = 1;
-    while (g + together < groups && GroupAt(args, first + g + together, args.k_offset) ==
-                                        k + together * args.group_bytes)
+    while (g + together < groups &&
+           GroupAt(args, first + g + together, args.k_offset) == k + together * args.group_bytes)
       ++together;
     GemmArgs gemm;
     gemm.a = args.queries;
@@ -84,8 +84,8 @@ inline void SoftmaxRow(const AttentionArgs& args, const AttentionState<E>& state
   Vec score[kBlockGroups];
   Vec largest = Set(kMinusInfinity);
   for (int32_t g = 0; g < groups; ++g) {
-    score[g] = KeepFirst(Mul(Load(scores + g * kPanelColumns), scale),
-                         visible - g * kPanelColumns, kMinusInfinity);
+    score[g] = KeepFirst(Mul(Load(scores + g * kPanelColumns), scale), visible - g * kPanelColumns,
+                         kMinusInfinity);
     largest = Max(largest, score[g]);
   }
   const float old_max = state.maxima[query];
@@ -100,8 +100,8 @@ inline void SoftmaxRow(const AttentionArgs& args, const AttentionState<E>& state
   float* totals = state.totals + query * kPanelColumns;
   Vec total = Mul(Load(totals), Set(correction));
   for (int32_t g = 0; g < groups; ++g) {
-    const Vec weight = KeepFirst(Exp(Sub(score[g], Set(new_max))), visible - g * kPanelColumns,
-                                 0.0F);
+    const Vec weight =
+        KeepFirst(Exp(Sub(score[g], Set(new_max))), visible - g * kPanelColumns, 0.0F);
     total = Add(total, weight);
     E::StoreRounded(weights + g * kPanelColumns, weight);
   }
@@ -141,8 +141,7 @@ inline void ValueTile(const AttentionState<E>& state, int32_t head_dim, int32_t 
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-    for (int p = 0; p < kPanels; ++p)
-      Store(sums + r * head_dim + p * kPanelColumns, acc[r][p]);
+    for (int p = 0; p < kPanels; ++p) Store(sums + r * head_dim + p * kPanelColumns, acc[r][p]);
   }
 }
 
@@ -200,8 +199,8 @@ void Attend(const AttentionArgs& args) {
   for (int32_t query = 0; query < state.queries; ++query) {
     const Vec total = Set(SumLanes(Load(state.totals + query * kPanelColumns)));
     const float* sums = state.sums + int64_t{query} * args.head_dim;
-    auto* out = static_cast<typename E::Type*>(args.out) +
-                query / args.group * args.out_stride + query % args.group * args.head_dim;
+    auto* out = static_cast<typename E::Type*>(args.out) + query / args.group * args.out_stride +
+                query % args.group * args.head_dim;
     for (int32_t d = 0; d < args.head_dim; d += kPanelColumns)
       E::StoreRounded(out + d, Div(Load(sums + d), total));
   }

@@ -7,8 +7,8 @@
 
 namespace weft::ops::cpu {
 
-/// Columns of a panel. Weights, K, V and LoRA tiles all lie as [k / pair][16][pair], where a pair is
-/// two neighbours along k in bf16 and a single element in float32.
+/// Columns of a panel. Weights, K, V and LoRA tiles all lie as [k / pair][16][pair], where a pair
+/// is two neighbours along k in bf16 and a single element in float32.
 inline constexpr int32_t kPanelColumns = 16;
 
 /// Elements of k that lie together in a panel.
@@ -114,8 +114,8 @@ struct Kernels {
   void (*unpack_row)(const void* panels, int64_t panel_stride, int32_t row, int32_t n, float* out);
   /// The largest, and the smallest index that has it; NaN counts as less than all. -1: only NaN.
   int32_t (*largest)(const float* x, int32_t n);
-  /// Sum of exp(x - max), in a fixed order.
-  float (*sum_exp)(const float* x, int32_t n, float max);
+  /// Sum of exp((x - max) * scale), in a fixed order.
+  float (*sum_exp)(const float* x, int32_t n, float max, float scale);
   int32_t (*race)(const RaceArgs&);
 };
 

@@ -3,7 +3,8 @@
 
 namespace weft::ops::cpu::avx512 {
 
-// clang-format off: each body uses those before it.
+// Each body uses those before it.
+// clang-format off
 #include "ops/cpu/gemm_body.h"
 #include "ops/cpu/rows_body.h"
 #include "ops/cpu/attention_body.h"

@@ -2,8 +2,8 @@
 // that accumulates, gemm_body.h.) Included once for each instruction set, inside that set's
 // namespace.
 
-/// A row's sum runs in this many interleaved chains, joined at the end: with sixteen columns in all,
-/// one chain would wait for the latency of every multiplication.
+/// A row's sum runs in this many interleaved chains, joined at the end: with sixteen columns in
+/// all, one chain would wait for the latency of every multiplication.
 inline constexpr int kShrinkChains = 4;
 
 template <class E, int kRows, bool kHalf>

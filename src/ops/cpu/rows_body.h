@@ -2,7 +2,8 @@
 // products read. Included once for each instruction set, inside that set's namespace.
 
 /// e^x within two units in the last place for x in [-87, 88]; below, about 1e-38. exp(0) is 1
-/// exactly, exp(NaN) is NaN. Cephes' expf (S. Moshier): 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2].
+/// exactly, exp(NaN) is NaN. Cephes' expf (S. Moshier): 2^n times a polynomial on [-ln 2 / 2, ln 2
+/// / 2].
 inline Vec Exp(Vec x) {
   x = Min(Set(88.0F), Max(Set(-87.0F), x));  // The second operand wins when one is NaN.
   const Vec n = RoundToInteger(Mul(x, Set(1.44269504088896341F)));

@@ -40,7 +40,7 @@ inline Vec Min(Vec a, Vec b) {
 inline Vec MulAdd(Vec a, Vec b, Vec c) {
   return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }
-/// Lanes at or past `count` become `fill`.
+/// Lanes at or past `count`, any number, become `fill`.
 inline Vec KeepFirst(Vec a, int count, float fill) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   const __m256 low = _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(count), lane));
@@ -179,9 +179,7 @@ struct Float32Element {
   using Column = Vec;
   static Broadcast Spread(const Type* a) { return _mm256_broadcast_ss(a); }
   static Column LoadColumn(const Type* b) { return Load(b); }
-  static Column LoadHalfColumn(const Type* b) {
-    return {_mm256_loadu_ps(b), _mm256_setzero_ps()};
-  }
+  static Column LoadHalfColumn(const Type* b) { return {_mm256_loadu_ps(b), _mm256_setzero_ps()}; }
   static Vec Dot(Vec acc, Broadcast a, Column b) { return MulAdd({a, a}, b, acc); }
   static void StoreRounded(Type* p, Vec x) { Store(p, x); }
   static Vec LoadWide(const Type* p) { return Load(p); }

@@ -23,9 +23,10 @@ inline Vec Max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Vec Min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
 /// a * b + c, rounded once.
 inline Vec MulAdd(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-/// Lanes at or past `count` become `fill`.
+/// Lanes at or past `count`, any number, become `fill`.
 inline Vec KeepFirst(Vec a, int count, float fill) {
-  const __mmask16 keep = count >= 16 ? 0xFFFF : static_cast<__mmask16>((1u << count) - 1);
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __mmask16 keep = _mm512_cmplt_epi32_mask(lane, _mm512_set1_epi32(count));
   return {_mm512_mask_blend_ps(keep, _mm512_set1_ps(fill), a.v)};
 }
 inline Vec RoundToInteger(Vec a) {
@@ -63,8 +64,8 @@ inline void MulWide(Words a, Words b, Words* low, Words* high) {
 /// Numbers in (0, 1), as OpenUnitInterval gives them.
 inline Vec ToOpenUnitInterval(Words a) {
   const __m512 whole = _mm512_cvtepi32_ps(_mm512_srli_epi32(a.v, 9));
-  return {_mm512_mul_ps(_mm512_add_ps(whole, _mm512_set1_ps(0.5F)),
-                        _mm512_set1_ps(1.0F / 8388608.0F))};
+  return {
+      _mm512_mul_ps(_mm512_add_ps(whole, _mm512_set1_ps(0.5F)), _mm512_set1_ps(1.0F / 8388608.0F))};
 }
 
 /// bfloat16: two neighbours along K make a pair, multiplied and added in one instruction.
@@ -106,9 +107,7 @@ struct Float32Element {
   using Column = __m512;
   static Broadcast Spread(const Type* a) { return _mm512_set1_ps(*a); }
   static Column LoadColumn(const Type* b) { return _mm512_loadu_ps(b); }
-  static Column LoadHalfColumn(const Type* b) {
-    return _mm512_zextps256_ps512(_mm256_loadu_ps(b));
-  }
+  static Column LoadHalfColumn(const Type* b) { return _mm512_zextps256_ps512(_mm256_loadu_ps(b)); }
   static Vec Dot(Vec acc, Broadcast a, Column b) { return {_mm512_fmadd_ps(a, b, acc.v)}; }
   static void StoreRounded(Type* p, Vec x) { _mm512_storeu_ps(p, x.v); }
   static Vec LoadWide(const Type* p) { return {_mm512_loadu_ps(p)}; }

@@ -68,8 +68,8 @@ void ThreadTeam::Run(int32_t tasks, void* object, Function function) {
     return;
   }
   const uint32_t loop = loop_.load(std::memory_order_relaxed) + 1;
-  // First of all the loop before ends: a late thread that sees any of what follows must fail to take
-  // a task by the old number.
+  // First of all the loop before ends: a late thread that sees any of what follows must fail to
+  // take a task by the old number.
   state_.store(FirstTask(loop) | kNoTask, std::memory_order_relaxed);
   object_.store(object, std::memory_order_release);
   function_.store(function, std::memory_order_release);

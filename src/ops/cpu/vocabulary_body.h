@@ -12,17 +12,19 @@ inline int32_t Largest(const float* x, int32_t n) {
   return -1;
 }
 
-inline float SumExp(const float* x, int32_t n, float max) {
-  const Vec shift = Set(max);
+inline float SumExp(const float* x, int32_t n, float max, float scale) {
+  const auto weight = [max, scale](Vec logits) {
+    return Exp(Mul(Sub(logits, Set(max)), Set(scale)));
+  };
   Vec sum[4] = {Zero(), Zero(), Zero(), Zero()};
   int32_t i = 0;
   for (; i + 64 <= n; i += 64)
-    for (int c = 0; c < 4; ++c) sum[c] = Add(sum[c], Exp(Sub(Load(x + i + 16 * c), shift)));
+    for (int c = 0; c < 4; ++c) sum[c] = Add(sum[c], weight(Load(x + i + 16 * c)));
   for (; i < n; i += 16) {
     float few[kPanelColumns] = {};
     const int32_t count = n - i < kPanelColumns ? n - i : kPanelColumns;
     __builtin_memcpy(few, x + i, static_cast<size_t>(count) * sizeof(float));
-    sum[0] = Add(sum[0], KeepFirst(Exp(Sub(Load(few), shift)), count, 0.0F));
+    sum[0] = Add(sum[0], KeepFirst(weight(Load(few)), count, 0.0F));
   }
   return SumLanes(Add(Add(sum[0], sum[1]), Add(sum[2], sum[3])));
 }
@@ -48,16 +50,14 @@ inline void PhiloxWords(Words counter[4], uint64_t seed) {
 /// the smallest. -log(u) >= 1 - u rules most out without a logarithm. Draws are as in
 /// sampler.cc's DrawFor.
 inline int32_t Race(const RaceArgs& args) {
-  const uint32_t lanes[kPanelColumns] = {0, 1, 2,  3,  4,  5,  6,  7,
-                                         8, 9, 10, 11, 12, 13, 14, 15};
+  const uint32_t lanes[kPanelColumns] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const Vec shift = Set(args.max);
   const Vec inverse_temperature = Set(args.inverse_temperature);
   float best = __builtin_inff();
   int32_t winner = -1;
   for (int32_t start = 0; start < args.count; start += 4 * kPanelColumns) {
-    Words draw[4] = {
-        AddWords(LoadWords(lanes), SetWords(static_cast<uint32_t>(start / 4))),
-        SetWords(args.position), SetWords(0), SetWords(0)};
+    Words draw[4] = {AddWords(LoadWords(lanes), SetWords(static_cast<uint32_t>(start / 4))),
+                     SetWords(args.position), SetWords(0), SetWords(0)};
     PhiloxWords(draw, args.seed);
     for (int j = 0; j < 4; ++j) {
       const int32_t first = start + j * kPanelColumns;

@@ -1,0 +1,62 @@
+// The base matrix product on SmolLM2-135M's shapes, one thread, weights from memory as in a step.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+
+#include "benchmarks/packed_values.h"
+
+namespace weft {
+namespace {
+
+void Gemm(benchmark::State& state, DType dtype) {
+  const auto device = device::CreateCpuDevice();
+  const ops::cpu::Kernels& kernels = BestKernels(dtype);
+  const auto out = static_cast<int32_t>(state.range(0));
+  const auto in = static_cast<int32_t>(state.range(1));
+  const auto rows = static_cast<int32_t>(state.range(2));
+  // With few rows a step reads every weight from memory; with many it computes for longer.
+  const int64_t weight = int64_t{out} * in;
+  const Bytes wanted = rows <= 16 ? 96 * kMiB : 12 * kMiB;
+  const int64_t copies = std::max<int64_t>(1, wanted / (weight * SizeOf(dtype)));
+  const device::Buffer b = SmallValues(*device, dtype, weight * copies);
+  const device::Buffer a = SmallValues(*device, dtype, int64_t{rows} * in);
+  std::vector<float> c(static_cast<size_t>(rows) * static_cast<size_t>(out));
+  int64_t copy = 0;
+  constexpr int32_t kRowBlock = 192;
+  for (auto _ : state) {
+    const std::byte* weights = b.data() + copy++ % copies * weight * SizeOf(dtype);
+    for (int32_t row = 0; row < rows; row += kRowBlock)
+      for (int32_t panel = 0; panel < out / 16; panel += 2) {
+        ops::cpu::GemmArgs args;
+        args.a = a.data() + int64_t{row} * in * SizeOf(dtype);
+        args.a_stride = in;
+        args.b = weights + int64_t{panel} * 16 * in * SizeOf(dtype);
+        args.b_stride = int64_t{16} * in;
+        args.k = in;
+        args.c = c.data() + int64_t{row} * out + panel * 16;
+        args.c_stride = out;
+        args.rows = std::min(kRowBlock, rows - row);
+        args.panels = 2;
+        kernels.gemm(args);
+      }
+  }
+  state.counters["GFLOP/s"] = benchmark::Counter(2e-9 * static_cast<double>(weight) * rows,
+                                                 benchmark::Counter::kIsIterationInvariantRate);
+  state.SetBytesProcessed(state.iterations() * weight * SizeOf(dtype));
+}
+
+void Shapes(benchmark::internal::Benchmark* benchmark) {
+  for (const int64_t rows : {1, 8, 64, 512}) {
+    benchmark->Args({192, 576, rows})->Args({576, 576, rows})->Args({1536, 576, rows});
+    benchmark->Args({576, 1536, rows});
+    if (rows <= 64) benchmark->Args({49152, 576, rows});
+  }
+}
+
+void BM_GemmBfloat16(benchmark::State& state) { Gemm(state, DType::kBFloat16); }
+void BM_GemmFloat32(benchmark::State& state) { Gemm(state, DType::kFloat32); }
+BENCHMARK(BM_GemmBfloat16)->Apply(Shapes);
+BENCHMARK(BM_GemmFloat32)->Args({1536, 576, 1})->Args({1536, 576, 8})->Args({1536, 576, 512});
+
+}  // namespace
+}  // namespace weft

@@ -1,0 +1,159 @@
+// Whole steps of SmolLM2-135M's shape with dummy weights, bf16, two threads.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <memory>
+#include <random>
+
+#include "device/device.h"
+#include "model/transformer.h"
+
+namespace weft {
+namespace {
+
+ModelConfig SmolLm() {
+  ModelConfig config;
+  config.name = "SmolLM2-135M";
+  config.vocabulary = 49152;
+  config.hidden = 576;
+  config.intermediate = 1536;
+  config.layers = 30;
+  config.heads = 9;
+  config.kv_heads = 3;
+  config.head_dim = 64;
+  config.context_length = 8192;
+  config.rope.theta = 100000.0;
+  config.tied_embeddings = true;
+  return config;
+}
+
+/// A model, an arena of pages and adapters, made once for all benchmarks.
+class Machine {
+ public:
+  static Machine& Get() {
+    static Machine machine;
+    return machine;
+  }
+
+  model::Transformer& transformer() { return *transformer_; }
+
+  PageIndex TakePage() { return PageIndex(1 + next_page_++ % (kPages - 1)); }
+
+  /// An adapter on all seven projections.
+  std::shared_ptr<ops::AdapterTable> MakeAdapter(int32_t rank) {
+    auto table = std::make_shared<ops::AdapterTable>();
+    const ModelConfig config = SmolLm();
+    std::mt19937 generator(static_cast<uint32_t>(adapters_.size()));
+    std::normal_distribution<float> distribution(0.0F, 0.02F);
+    const auto widths = ops::RankTileWidths(rank);
+    table->tiles.reserve(widths.size() * kProjectionCount * static_cast<size_t>(config.layers));
+    for (int32_t layer = 0; layer < config.layers; ++layer)
+      for (const Projection projection : kAllProjections) {
+        const size_t begin = table->tiles.size();
+        for (const int32_t width : widths) {
+          const int32_t in = config.InputSize(projection);
+          const int32_t out = config.OutputSize(projection);
+          std::vector<float> values(static_cast<size_t>(width) * std::max(in, out));
+          for (float& value : values) value = distribution(generator);
+          adapters_.push_back(std::move(device_->AllocateDevice(Bytes{width} * in * 2)).value());
+          std::byte* a = adapters_.back().data();
+          adapters_.push_back(std::move(device_->AllocateDevice(Bytes{width} * out * 2)).value());
+          std::byte* b = adapters_.back().data();
+          const auto& packer = transformer_->tile_packer();
+          packer.PackA(std::span(values).first(static_cast<size_t>(width * in)), width, width, in,
+                       a);
+          packer.PackB(std::span(values).first(static_cast<size_t>(width * out)), width, 0, width,
+                       width, out, b);
+          table->tiles.push_back({a, b, width});
+        }
+        table->modules.push_back({std::span(table->tiles).subspan(begin), 1.0F});
+      }
+    return table;
+  }
+
+ private:
+  static constexpr int32_t kPages = 2048;
+
+  Machine() : device_(device::CreateCpuDevice()) {
+    model::TransformerOptions options;
+    options.threads = 2;
+    options.max_rows = 1024;
+    transformer_ =
+        std::move(model::Transformer::Create(SmolLm(), nullptr, *device_, options)).value();
+    arena_ =
+        std::move(device_->AllocateDevice(kPages * transformer_->kv_layout().page_bytes)).value();
+    transformer_->BindPages(arena_.data(), kPages);
+  }
+
+  std::unique_ptr<device::Device> device_;
+  std::unique_ptr<model::Transformer> transformer_;
+  device::Buffer arena_;
+  std::vector<device::Buffer> adapters_;
+  int32_t next_page_ = 0;
+};
+
+/// `sequences` of `rows` rows each, after `position` tokens; each samples one token.
+model::ForwardBatch MakeBatch(int32_t sequences, int32_t rows, int32_t position, int32_t rank) {
+  Machine& machine = Machine::Get();
+  model::ForwardBatch batch;
+  auto params = std::make_shared<ops::SamplingParams>();
+  params->temperature = 0.0F;
+  for (int32_t s = 0; s < sequences; ++s) {
+    model::SequenceSlice slice;
+    slice.rows = rows;
+    slice.position = position;
+    slice.first_logits_row = rows - 1;
+    for (int32_t t = 0; t < position + rows; t += 16) slice.pages.push_back(machine.TakePage());
+    if (rank > 0) slice.adapter = machine.MakeAdapter(rank);
+    for (int32_t r = 0; r < rows; ++r)
+      batch.tokens.push_back((s * 7919 + r * 104729) % SmolLm().vocabulary);
+    ops::SampleRow sample;
+    sample.logits_row = s;
+    sample.params = params;
+    batch.samples.push_back(sample);
+    batch.slices.push_back(std::move(slice));
+  }
+  return batch;
+}
+
+void RunStep(benchmark::State& state, int32_t sequences, int32_t rows, int32_t position,
+             int32_t rank) {
+  const model::ForwardBatch batch = MakeBatch(sequences, rows, position, rank);
+  for (auto _ : state) benchmark::DoNotOptimize(Machine::Get().transformer().Run(batch));
+  state.counters["tokens/s"] =
+      benchmark::Counter(sequences * rows, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+/// Arguments: sequences, rank of each sequence's own adapter (0: none). 128 tokens of context.
+void BM_Decode(benchmark::State& state) {
+  RunStep(state, static_cast<int32_t>(state.range(0)), 1, 128,
+          static_cast<int32_t>(state.range(1)));
+}
+BENCHMARK(BM_Decode)
+    ->ArgsProduct({{1, 8, 32}, {0, 16}})
+    ->Args({8, 64})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+
+void BM_DecodeLongContext(benchmark::State& state) {
+  RunStep(state, 1, 1, static_cast<int32_t>(state.range(0)), 0);
+}
+BENCHMARK(BM_DecodeLongContext)->Arg(2000)->Arg(8000)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+/// Arguments: sequences, rows of each, rank.
+void BM_Prefill(benchmark::State& state) {
+  RunStep(state, static_cast<int32_t>(state.range(0)), static_cast<int32_t>(state.range(1)), 0,
+          static_cast<int32_t>(state.range(2)));
+}
+BENCHMARK(BM_Prefill)
+    ->Args({1, 512, 0})
+    ->Args({1, 512, 16})
+    ->Args({1, 512, 64})
+    ->Args({8, 128, 0})
+    ->Args({8, 128, 16})
+    ->Args({1, 64, 0})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace weft

@@ -1,0 +1,108 @@
+#include "model/transformer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "model/weights.h"
+
+namespace weft::model {
+
+Transformer::Transformer(const ModelConfig& config, const TransformerOptions& options)
+    : config_(config),
+      options_(options),
+      kv_(ops::KvLayout::For(config, options.dtype, options.min_page_bytes)) {}
+
+Transformer::~Transformer() = default;
+
+Result<std::unique_ptr<Transformer>> Transformer::Create(const ModelConfig& config,
+                                                         const checkpoint::TensorSource* weights,
+                                                         device::Device& device,
+                                                         const TransformerOptions& options) {
+  std::unique_ptr<Transformer> transformer(new Transformer(config, options));
+  ops::OperatorsOptions operators;
+  operators.dtype = options.dtype;
+  operators.threads = options.threads;
+  operators.max_rows = options.max_rows;
+  operators.max_logits_rows = options.max_logits_rows;
+  operators.max_lora_rank = options.max_lora_rank;
+  operators.kv = transformer->kv_;
+  WEFT_ASSIGN_OR_RETURN(transformer->operators_, ops::CreateOperators(device, config, operators));
+  const std::unique_ptr<WeightReader> reader =
+      weights != nullptr ? ReadFrom(*weights) : DrawFrom(options.seed);
+  WEFT_ASSIGN_OR_RETURN(ModelWeights loaded,
+                        LoadWeights(config, *reader, *transformer->operators_, options.threads));
+  transformer->weights_ = std::make_unique<ModelWeights>(std::move(loaded));
+  return transformer;
+}
+
+void Transformer::BindPages(std::byte* arena, int32_t page_count) {
+  operators_->BindPages(arena, page_count);
+}
+
+Bytes Transformer::weight_bytes() const { return weights_->bytes(); }
+
+std::vector<ops::SampledToken> Transformer::Run(const ForwardBatch& batch) {
+  std::vector<ops::SequenceRows> sequences;
+  sequences.reserve(batch.slices.size());
+  std::vector<int32_t> logits_rows;
+  int32_t row = 0;
+  for (const SequenceSlice& slice : batch.slices) {
+    sequences.push_back({row, slice.rows, slice.position, slice.pages, slice.adapter.get()});
+    for (int32_t r = slice.first_logits_row; r < slice.rows; ++r) logits_rows.push_back(row + r);
+    row += slice.rows;
+  }
+  WEFT_CHECK(row == std::ssize(batch.tokens));
+  operators_->BeginStep({batch.tokens, sequences});
+  RunLayers();
+  std::vector<ops::SampledToken> results(batch.samples.size());
+  SampleInPieces(batch.samples, logits_rows, results);
+  return results;
+}
+
+void Transformer::RunLayers() {
+  operators_->Embed(*weights_->embedding);
+  for (int32_t i = 0; i < config_.layers; ++i) {
+    const LayerIndex number(i);
+    const LayerWeights& layer = weights_->layers[static_cast<size_t>(i)];
+    operators_->RmsNorm(layer.attention_norm);
+    operators_->ProjectQkv(number, layer.attention);
+    operators_->Attend(number);
+    operators_->ProjectOutput(number, layer.attention);
+    operators_->RmsNorm(layer.mlp_norm);
+    operators_->ProjectGateUp(number, layer.mlp);
+    operators_->ProjectDown(number, layer.mlp);
+  }
+}
+
+void Transformer::SampleInPieces(std::span<const ops::SampleRow> samples,
+                                 std::span<const int32_t> logits_rows,
+                                 std::span<ops::SampledToken> results) {
+  const auto count = static_cast<int32_t>(logits_rows.size());
+  std::vector<size_t> order(samples.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return samples[a].logits_row < samples[b].logits_row;
+  });
+  std::vector<ops::SampleRow> piece;
+  std::vector<ops::SampledToken> piece_results;
+  size_t next = 0;
+  for (int32_t first = 0; first < count && next < order.size(); first += options_.max_logits_rows) {
+    const int32_t rows = std::min(options_.max_logits_rows, count - first);
+    const size_t begin = next;
+    piece.clear();
+    for (; next < order.size() && samples[order[next]].logits_row < first + rows; ++next) {
+      piece.push_back(samples[order[next]]);
+      piece.back().logits_row -= first;
+    }
+    if (piece.empty()) continue;
+    piece_results.assign(piece.size(), {});
+    operators_->Logits(logits_rows.subspan(static_cast<size_t>(first), static_cast<size_t>(rows)),
+                       weights_->final_norm, weights_->head());
+    operators_->Sample(piece, piece_results);
+    for (size_t i = begin; i < next; ++i) results[order[i]] = std::move(piece_results[i - begin]);
+  }
+  WEFT_CHECK(next == order.size());
+}
+
+}  // namespace weft::model

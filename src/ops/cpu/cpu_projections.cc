@@ -1,0 +1,181 @@
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "base/check.h"
+#include "ops/cpu/cpu_operators.h"
+#include "ops/cpu/row_blocks.h"
+
+namespace weft::ops::cpu {
+namespace {
+
+/// Panels that a task takes of a matrix: small enough to share 576 columns among threads.
+constexpr int32_t kTaskPanels = 2;
+
+/// With many rows, k is cut so that a block of rows and a few panels stay in L2. Partial sums pass
+/// through memory as floats, so the cut changes no bit.
+constexpr int32_t kLongSum = 2048;
+constexpr int32_t kSumBlock = 1024;
+constexpr int32_t kManyRows = 24;
+
+const PackedMatrix& Packed(const Matrix& matrix) {
+  return static_cast<const PackedMatrix&>(matrix);
+}
+
+}  // namespace
+
+template <typename Body>
+void CpuOperators::ForTiles(int32_t groups, Body body) {
+  const RowBlocks blocks(rows_);
+  team_.ParallelFor(blocks.count * groups, [&](int32_t task, int thread) {
+    const int32_t block = task / groups;
+    auto* tile = reinterpret_cast<float*>(scratch_ + thread * scratch_bytes_);
+    body(blocks.First(block), blocks.Rows(block), task % groups, tile);
+  });
+}
+
+void CpuOperators::ComputeTile(const PackedMatrix& weight, int32_t index, int32_t first_row,
+                               int32_t rows, int32_t first_panel, int32_t panels, float* c,
+                               int64_t c_stride) {
+  const int64_t element = SizeOf(options_.dtype);
+  const int32_t block = rows >= kManyRows && weight.in() > kLongSum ? kSumBlock : weight.in();
+  GemmArgs args;
+  args.a_stride = h_stride_;
+  args.b_stride = weight.panel_stride();
+  args.c = c;
+  args.c_stride = c_stride;
+  args.rows = rows;
+  args.panels = panels;
+  for (int32_t k = 0; k < weight.in(); k += block) {
+    args.a = HRow(first_row) + k * element;
+    args.b = weight.Panel(first_panel) + int64_t{k} * kPanelColumns * element;
+    args.k = std::min(block, weight.in() - k);
+    args.accumulate = k > 0;
+    kernels_.gemm(args);
+  }
+  adapters_.Expand(index, first_row, rows, first_panel, panels, c, c_stride);
+}
+
+void CpuOperators::StoreHead(const HeadArgs& head, int32_t row, LayerIndex layer, int32_t kv_head,
+                             bool v) {
+  const RowTarget& target = targets_[static_cast<size_t>(row)];
+  std::byte* group = target.page + options_.kv.HeadOffset(layer.value(), kv_head, v) +
+                     target.group * options_.kv.group_bytes();
+  (v ? kernels_.store_v : kernels_.store_k)(head.row, config_.head_dim, group, target.token);
+}
+
+void CpuOperators::ProjectQkv(LayerIndex layer, const AttentionWeights& weights) {
+  constexpr std::array kProjections = {Projection::kQ, Projection::kK, Projection::kV};
+  adapters_.Shrink(layer, kProjections, h_, h_stride_, config_.hidden, team_);
+  const int32_t head_dim = config_.head_dim;
+  const int32_t panels = head_dim / kPanelColumns;
+  const int32_t group = config_.heads / config_.kv_heads;
+  const std::array matrices = {weights.q.get(), weights.k.get(), weights.v.get()};
+  const std::array biases = {&weights.q_bias, &weights.k_bias, &weights.v_bias};
+  const std::array norms = {&weights.q_norm, &weights.k_norm};
+  ForTiles(config_.heads + 2 * config_.kv_heads, [&](int32_t first, int32_t rows, int32_t number,
+                                                     float* tile) {
+    const bool is_q = number < config_.heads;
+    const bool is_v = number >= config_.heads + config_.kv_heads;
+    const size_t which = is_q ? 0 : is_v ? 2 : 1;
+    const int32_t head = is_q ? number : (number - config_.heads) % config_.kv_heads;
+    ComputeTile(Packed(*matrices[which]), static_cast<int32_t>(which), first, rows, head * panels,
+                panels, tile, head_dim);
+    HeadArgs args;
+    args.head_dim = head_dim;
+    args.epsilon = config_.rms_epsilon;
+    if (!biases[which]->empty()) args.bias = biases[which]->data() + head * head_dim;
+    if (!is_v && !norms[which]->empty()) args.norm = norms[which]->data();
+    for (int32_t r = 0; r < rows; ++r) {
+      const int32_t row = first + r;
+      args.row = tile + int64_t{r} * head_dim;
+      if (!is_v && weights.rope) args.rope = rope_ + int64_t{row} * head_dim;
+      kernels_.finish_head(args);
+      if (is_q) {
+        const int64_t slot =
+            (int64_t{head / group} * options_.max_rows + row) * group + head % group;
+        kernels_.store_row(args.row, head_dim, queries_ + slot * head_dim * SizeOf(options_.dtype));
+      } else {
+        StoreHead(args, row, layer, head, is_v);
+      }
+    }
+  });
+}
+
+void CpuOperators::Attend(LayerIndex layer) {
+  const int32_t group = config_.heads / config_.kv_heads;
+  const Bytes element = SizeOf(options_.dtype);
+  const auto blocks = static_cast<int32_t>(attention_.size());
+  team_.ParallelFor(blocks * config_.kv_heads, [&](int32_t task, int thread) {
+    const AttentionRows& block = attention_[static_cast<size_t>(task / config_.kv_heads)];
+    const int32_t head = task % config_.kv_heads;
+    const SequenceRows& sequence = step_.sequences[static_cast<size_t>(block.sequence)];
+    const int32_t row = sequence.first_row + block.first;
+    AttentionArgs args;
+    args.queries =
+        queries_ + (int64_t{head} * options_.max_rows + row) * group * config_.head_dim * element;
+    args.rows = block.rows;
+    args.group = group;
+    args.head_dim = config_.head_dim;
+    args.position = sequence.position + block.first;
+    args.tokens = sequence.position + sequence.rows;
+    args.pages = pages_.data() + first_page_[static_cast<size_t>(block.sequence)];
+    args.groups_per_page = options_.kv.tokens_per_page / kKvGroup;
+    args.group_bytes = options_.kv.group_bytes();
+    args.k_offset = options_.kv.HeadOffset(layer.value(), head, false);
+    args.v_offset = options_.kv.HeadOffset(layer.value(), head, true);
+    args.scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim));
+    args.out = HRow(row) + int64_t{head} * group * config_.head_dim * element;
+    args.out_stride = h_stride_;
+    args.scratch = scratch_ + thread * scratch_bytes_;
+    kernels_.attend(args);
+  });
+}
+
+void CpuOperators::ProjectIntoResidual(LayerIndex layer, Projection projection,
+                                       const Matrix& weight, std::span<const float> bias) {
+  const PackedMatrix& matrix = Packed(weight);
+  adapters_.Shrink(layer, {&projection, 1}, h_, h_stride_, matrix.in(), team_);
+  const int32_t panels = matrix.panels();
+  ForTiles((panels + kTaskPanels - 1) / kTaskPanels,
+           [&](int32_t first, int32_t rows, int32_t number, float* tile) {
+             const int32_t panel = number * kTaskPanels;
+             const int32_t count = std::min(kTaskPanels, panels - panel);
+             const int32_t column = panel * kPanelColumns;
+             constexpr int64_t kStride = kTaskPanels * kPanelColumns;
+             ComputeTile(matrix, 0, first, rows, panel, count, tile, kStride);
+             for (int32_t r = 0; r < rows; ++r)
+               kernels_.add_row(tile + r * kStride, bias.empty() ? nullptr : bias.data() + column,
+                                count * kPanelColumns, XRow(first + r) + column);
+           });
+}
+
+void CpuOperators::ProjectOutput(LayerIndex layer, const AttentionWeights& weights) {
+  ProjectIntoResidual(layer, Projection::kO, *weights.output, weights.output_bias);
+}
+
+void CpuOperators::ProjectGateUp(LayerIndex layer, const MlpWeights& weights) {
+  constexpr std::array kProjections = {Projection::kGate, Projection::kUp};
+  adapters_.Shrink(layer, kProjections, h_, h_stride_, config_.hidden, team_);
+  const int32_t panels = Packed(*weights.gate).panels();
+  ForTiles((panels + kTaskPanels - 1) / kTaskPanels,
+           [&](int32_t first, int32_t rows, int32_t number, float* tile) {
+             const int32_t panel = number * kTaskPanels;
+             const int32_t count = std::min(kTaskPanels, panels - panel);
+             constexpr int64_t kStride = 2 * kTaskPanels * kPanelColumns;
+             float* up = tile + kTaskPanels * kPanelColumns;
+             ComputeTile(Packed(*weights.gate), 0, first, rows, panel, count, tile, kStride);
+             ComputeTile(Packed(*weights.up), 1, first, rows, panel, count, up, kStride);
+             for (int32_t r = 0; r < rows; ++r)
+               kernels_.silu_multiply(tile + r * kStride, up + r * kStride, count * kPanelColumns,
+                                      next_h_ + ((first + r) * h_stride_ + panel * kPanelColumns) *
+                                                    SizeOf(options_.dtype));
+           });
+  std::swap(h_, next_h_);
+}
+
+void CpuOperators::ProjectDown(LayerIndex layer, const MlpWeights& weights) {
+  ProjectIntoResidual(layer, Projection::kDown, *weights.down, {});
+}
+
+}  // namespace weft::ops::cpu
