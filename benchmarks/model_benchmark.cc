@@ -132,13 +132,19 @@ void BM_Decode(benchmark::State& state) {
 BENCHMARK(BM_Decode)
     ->ArgsProduct({{1, 8, 32}, {0, 16}})
     ->Args({8, 64})
+    ->MeasureProcessCPUTime()
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 
 void BM_DecodeLongContext(benchmark::State& state) {
   RunStep(state, 1, 1, static_cast<int32_t>(state.range(0)), 0);
 }
-BENCHMARK(BM_DecodeLongContext)->Arg(2000)->Arg(8000)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_DecodeLongContext)
+    ->Arg(2000)
+    ->Arg(8000)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 /// Arguments: sequences, rows of each, rank.
 void BM_Prefill(benchmark::State& state) {
@@ -152,6 +158,7 @@ BENCHMARK(BM_Prefill)
     ->Args({8, 128, 0})
     ->Args({8, 128, 16})
     ->Args({1, 64, 0})
+    ->MeasureProcessCPUTime()
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 

@@ -51,7 +51,8 @@ struct SampledToken {
   TokenId token = -1;  ///< The chosen, or the given one.
   float logprob = 0.0F;
   std::vector<std::pair<TokenId, float>> top;  ///< The likeliest, likeliest first.
-  /// False when the row held no number above minus infinity: the model or an adapter is broken.
+  /// False when the logits are not numbers to choose by or take log-probabilities of (none above
+  /// minus infinity; NaN among them): the model or an adapter is broken.
   bool valid = true;
 };
 

@@ -185,6 +185,10 @@ void Sampler::FillLogprobs(std::span<const float> logits, const SampleRow& row, 
   if (largest < 0) return;
   const float max = logits[static_cast<size_t>(largest)];
   const float log_sum = std::log(kernels_.sum_exp(logits.data(), vocabulary_, max, 1.0F));
+  if (!std::isfinite(log_sum)) {
+    result.valid = false;
+    return;
+  }
   const auto logprob = [&](TokenId token) {
     return logits[static_cast<size_t>(token)] - max - log_sum;
   };
