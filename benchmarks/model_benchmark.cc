@@ -2,9 +2,12 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <random>
+#include <thread>
 
+#include "base/bfloat16.h"
 #include "device/device.h"
 #include "model/transformer.h"
 
@@ -161,6 +164,23 @@ BENCHMARK(BM_Prefill)
     ->MeasureProcessCPUTime()
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
+
+/// A decode of eight sequences while another thread of the process copies and converts without
+/// pause, as a loader does.
+void BM_DecodeBesideLoader(benchmark::State& state) {
+  const model::ForwardBatch batch = MakeBatch(8, 1, 128, 0);
+  std::atomic<bool> stop{false};
+  std::thread loader([&stop] {
+    std::vector<float> from(1 << 20, 1.0F);
+    std::vector<uint16_t> to(from.size());
+    while (!stop)
+      for (size_t i = 0; i < from.size(); ++i) to[i] = ToBFloat16(from[i]).bits;
+  });
+  for (auto _ : state) benchmark::DoNotOptimize(Machine::Get().transformer().Run(batch));
+  stop = true;
+  loader.join();
+}
+BENCHMARK(BM_DecodeBesideLoader)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace weft

@@ -18,7 +18,8 @@ struct SamplingParams {
   float frequency_penalty = 0.0F;
   float presence_penalty = 0.0F;
   float repetition_penalty = 1.0F;  ///< Over prompt and output, as transformers and vLLM do.
-  std::vector<std::pair<TokenId, float>> logit_bias;
+  std::vector<std::pair<TokenId, float>> logit_bias;  ///< Ids of the vocabulary: whoever parses
+                                                      ///< the request checks.
   uint64_t seed = 0;  ///< Always set: from the request, else drawn once by the engine.
 };
 

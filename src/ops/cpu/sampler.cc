@@ -73,8 +73,10 @@ bool Sampler::Adjust(std::span<const float> logits, const SampleRow& row, Scratc
   if (!ChangesLogits(row)) return false;
   std::copy(logits.begin(), logits.end(), scratch.logits.begin());
   Penalize(row, scratch);
-  for (const auto& [token, bias] : row.params->logit_bias)
+  for (const auto& [token, bias] : row.params->logit_bias) {
+    WEFT_CHECK(token >= 0 && token < vocabulary_);
     scratch.logits[static_cast<size_t>(token)] += bias;
+  }
   if (row.forbidden != nullptr)
     for (const TokenId token : *row.forbidden)
       scratch.logits[static_cast<size_t>(token)] = -kInfinity;
