@@ -29,7 +29,12 @@ void BM_MemoryRead(benchmark::State& state) {
   }
   state.SetBytesProcessed(state.iterations() * kSize);
 }
-BENCHMARK(BM_MemoryRead)->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_MemoryRead)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 /// Matrix products whose operands stay in the caches: the arithmetic ceiling.
 void BM_ArithmeticCeiling(benchmark::State& state) {
@@ -64,7 +69,7 @@ void BM_ArithmeticCeiling(benchmark::State& state) {
   state.counters["GFLOP/s"] =
       benchmark::Counter(flop * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
-BENCHMARK(BM_ArithmeticCeiling)->Arg(1)->Arg(2)->UseRealTime();
+BENCHMARK(BM_ArithmeticCeiling)->Arg(1)->Arg(2)->MeasureProcessCPUTime()->UseRealTime();
 
 /// What a parallel loop costs when its tasks do nothing.
 void BM_TeamLoop(benchmark::State& state) {
@@ -72,7 +77,7 @@ void BM_TeamLoop(benchmark::State& state) {
   for (auto _ : state)
     team.ParallelFor(8, [](int32_t task, int) { benchmark::DoNotOptimize(task); });
 }
-BENCHMARK(BM_TeamLoop)->Arg(1)->Arg(2)->UseRealTime();
+BENCHMARK(BM_TeamLoop)->Arg(1)->Arg(2)->MeasureProcessCPUTime()->UseRealTime();
 
 }  // namespace
 }  // namespace weft

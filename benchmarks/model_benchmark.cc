@@ -2,9 +2,12 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <random>
+#include <thread>
 
+#include "base/bfloat16.h"
 #include "device/device.h"
 #include "model/transformer.h"
 
@@ -132,13 +135,19 @@ void BM_Decode(benchmark::State& state) {
 BENCHMARK(BM_Decode)
     ->ArgsProduct({{1, 8, 32}, {0, 16}})
     ->Args({8, 64})
+    ->MeasureProcessCPUTime()
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 
 void BM_DecodeLongContext(benchmark::State& state) {
   RunStep(state, 1, 1, static_cast<int32_t>(state.range(0)), 0);
 }
-BENCHMARK(BM_DecodeLongContext)->Arg(2000)->Arg(8000)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_DecodeLongContext)
+    ->Arg(2000)
+    ->Arg(8000)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 /// Arguments: sequences, rows of each, rank.
 void BM_Prefill(benchmark::State& state) {
@@ -152,8 +161,26 @@ BENCHMARK(BM_Prefill)
     ->Args({8, 128, 0})
     ->Args({8, 128, 16})
     ->Args({1, 64, 0})
+    ->MeasureProcessCPUTime()
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
+
+/// A decode of eight sequences while another thread of the process copies and converts without
+/// pause, as a loader does.
+void BM_DecodeBesideLoader(benchmark::State& state) {
+  const model::ForwardBatch batch = MakeBatch(8, 1, 128, 0);
+  std::atomic<bool> stop{false};
+  std::thread loader([&stop] {
+    std::vector<float> from(1 << 20, 1.0F);
+    std::vector<uint16_t> to(from.size());
+    while (!stop)
+      for (size_t i = 0; i < from.size(); ++i) to[i] = ToBFloat16(from[i]).bits;
+  });
+  for (auto _ : state) benchmark::DoNotOptimize(Machine::Get().transformer().Run(batch));
+  stop = true;
+  loader.join();
+}
+BENCHMARK(BM_DecodeBesideLoader)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace weft

@@ -26,7 +26,7 @@ struct TransformerOptions {
   int32_t max_rows = 512;        ///< Most tokens of one step.
   int32_t max_logits_rows = 64;  ///< Logits kept at once; a step that wants more is done in pieces.
   Bytes min_page_bytes = 0;      ///< A page must hold this much (an adapter's largest tile).
-  int32_t max_lora_rank = 256;   ///< Of any module of any adapter (--max-lora-rank).
+  int32_t max_lora_rank = 512;   ///< Of any module of any adapter (--max-lora-rank).
   uint64_t seed = 0;             ///< Of dummy weights.
 };
 

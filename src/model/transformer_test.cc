@@ -189,6 +189,37 @@ TEST_P(TransformerTest, AdaptersMixedInOneBatchLikeReference) {
   }
 }
 
+TEST_P(TransformerTest, SixtyFourAdaptersInOneBatch) {
+  ModelConfig config = SmallConfig();
+  config.layers = 1;
+  const auto tensors = naive::RandomModel(config, dtype(), 17);
+  TestEngine engine(config, tensors.get(), Options(), 300);
+  std::vector<naive::Adapter> adapters;
+  for (uint32_t i = 0; i < 64; ++i) {
+    const auto rank = static_cast<int32_t>(1 + i * i % 97);
+    adapters.push_back(naive::RandomAdapter(config, dtype(), rank, {kAllProjections[i % 7]}, i));
+    adapters.back().Pack(config, engine.transformer().tile_packer());
+  }
+  std::vector<TestSequence> sequences(adapters.size());
+  std::vector<TestSequence*> pointers;
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    sequences[i].tokens = RandomTokens(4, config.vocabulary, static_cast<uint32_t>(i));
+    sequences[i].adapter = adapters[i].table;
+    pointers.push_back(&sequences[i]);
+  }
+  const std::vector<int32_t> three(adapters.size(), 3);
+  const std::vector<int32_t> one(adapters.size(), 1);
+  const auto prefill = engine.Step(pointers, three, config.vocabulary);
+  const auto decode = engine.Step(pointers, one, config.vocabulary);
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    SCOPED_TRACE(i);
+    const auto reference =
+        naive::LogProbabilities(config, *tensors, &adapters[i], sequences[i].tokens);
+    ExpectClose(Compare(prefill, 3 * i, reference, 0, 3));
+    ExpectClose(Compare(decode, i, reference, 3, 1));
+  }
+}
+
 /// Every log-probability of every position, when the sequence is run in the given chunks.
 std::vector<ops::SampledToken> RunChunks(TestEngine& engine, TestSequence sequence,
                                          const std::vector<int32_t>& chunks, int32_t vocabulary) {

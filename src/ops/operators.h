@@ -63,7 +63,7 @@ struct OperatorsOptions {
   int threads = 1;               ///< CPU only: the caller's thread and threads - 1 of its own.
   int32_t max_rows = 512;        ///< Most rows of one step.
   int32_t max_logits_rows = 64;  ///< Most rows of one Logits call.
-  int32_t max_lora_rank = 256;   ///< Of any module of any adapter.
+  int32_t max_lora_rank = 512;   ///< Of any module of any adapter.
   KvLayout kv;
 };
 

@@ -18,7 +18,8 @@ struct SamplingParams {
   float frequency_penalty = 0.0F;
   float presence_penalty = 0.0F;
   float repetition_penalty = 1.0F;  ///< Over prompt and output, as transformers and vLLM do.
-  std::vector<std::pair<TokenId, float>> logit_bias;
+  std::vector<std::pair<TokenId, float>> logit_bias;  ///< Ids of the vocabulary: whoever parses
+                                                      ///< the request checks.
   uint64_t seed = 0;  ///< Always set: from the request, else drawn once by the engine.
 };
 
@@ -51,7 +52,8 @@ struct SampledToken {
   TokenId token = -1;  ///< The chosen, or the given one.
   float logprob = 0.0F;
   std::vector<std::pair<TokenId, float>> top;  ///< The likeliest, likeliest first.
-  /// False when the row held no number above minus infinity: the model or an adapter is broken.
+  /// False when the logits are not numbers to choose by or take log-probabilities of (none above
+  /// minus infinity; NaN among them): the model or an adapter is broken.
   bool valid = true;
 };
 

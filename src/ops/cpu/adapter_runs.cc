@@ -88,6 +88,23 @@ void AdapterRuns::Shrink(LayerIndex layer, std::span<const Projection> projectio
   });
 }
 
+void AdapterRuns::PrefetchExpand(int32_t index, int32_t first_row, int32_t rows,
+                                 int32_t first_panel, int32_t panels) const {
+  constexpr Bytes kLine = 64;
+  for (size_t run = 0; run < runs_.size(); ++run) {
+    const int32_t begin = std::max(first_row, runs_[run].first_row);
+    const int32_t end = std::min(first_row + rows, runs_[run].first_row + runs_[run].rows);
+    if (begin >= end) continue;
+    const RunModule& source =
+        run_modules_[run * static_cast<size_t>(modules_) + static_cast<size_t>(index)];
+    for (const LoraTile& tile : source.module->tiles) {
+      const Bytes panel = Bytes{kPanelColumns} * tile.width * SizeOf(dtype_);
+      for (Bytes at = 0; at < panels * panel; at += kLine)
+        __builtin_prefetch(tile.b + first_panel * panel + at, 0, 2);
+    }
+  }
+}
+
 void AdapterRuns::Expand(int32_t index, int32_t first_row, int32_t rows, int32_t first_panel,
                          int32_t panels, float* c, int64_t c_stride) const {
   for (size_t run = 0; run < runs_.size(); ++run) {

@@ -37,6 +37,10 @@ class AdapterRuns {
   void Shrink(LayerIndex layer, std::span<const Projection> projections, const std::byte* h,
               int64_t h_stride, int32_t in, ThreadTeam& team);
 
+  /// Begins to bring in what Expand will read for the same arguments, while the base product runs.
+  void PrefetchExpand(int32_t index, int32_t first_row, int32_t rows, int32_t first_panel,
+                      int32_t panels) const;
+
   /// c [rows, 16 * panels] += B (what Shrink left), for rows [first_row, first_row + rows) and
   /// panels [first_panel, first_panel + panels) of projection number `index` of the last Shrink.
   void Expand(int32_t index, int32_t first_row, int32_t rows, int32_t first_panel, int32_t panels,

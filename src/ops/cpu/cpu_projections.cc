@@ -37,6 +37,7 @@ void CpuOperators::ForTiles(int32_t groups, Body body) {
 void CpuOperators::ComputeTile(const PackedMatrix& weight, int32_t index, int32_t first_row,
                                int32_t rows, int32_t first_panel, int32_t panels, float* c,
                                int64_t c_stride) {
+  adapters_.PrefetchExpand(index, first_row, rows, first_panel, panels);
   const int64_t element = SizeOf(options_.dtype);
   const int32_t block = rows >= kManyRows && weight.in() > kLongSum ? kSumBlock : weight.in();
   GemmArgs args;
@@ -143,6 +144,10 @@ void CpuOperators::ProjectIntoResidual(LayerIndex layer, Projection projection,
              const int32_t count = std::min(kTaskPanels, panels - panel);
              const int32_t column = panel * kPanelColumns;
              constexpr int64_t kStride = kTaskPanels * kPanelColumns;
+             // The other threads wrote these lines last: bring them in while the product runs.
+             for (int32_t r = 0; r < rows; ++r)
+               for (int32_t p = 0; p < count; ++p)
+                 __builtin_prefetch(XRow(first + r) + column + p * kPanelColumns, 1, 2);
              ComputeTile(matrix, 0, first, rows, panel, count, tile, kStride);
              for (int32_t r = 0; r < rows; ++r)
                kernels_.add_row(tile + r * kStride, bias.empty() ? nullptr : bias.data() + column,

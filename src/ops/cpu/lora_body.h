@@ -5,6 +5,9 @@
 /// A row's sum runs in this many interleaved chains, joined at the end: with sixteen columns in
 /// all, one chain would wait for the latency of every multiplication.
 inline constexpr int kShrinkChains = 4;
+/// How far ahead the tile is fetched, in elements: it is too short for the processor to notice that
+/// it is read from end to end.
+inline constexpr int64_t kShrinkAhead = 2048;
 
 template <class E, int kRows, bool kHalf>
 inline void ShrinkTile(const ShrinkArgs& s, int32_t row) {
@@ -25,6 +28,7 @@ inline void ShrinkTile(const ShrinkArgs& s, int32_t row) {
 #pragma GCC unroll 4
     for (int c = 0; c < kShrinkChains; ++c) {
       const typename E::Column weights = column(tile);
+      __builtin_prefetch(tile + kShrinkAhead, 0, 2);
       tile += step;
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r)

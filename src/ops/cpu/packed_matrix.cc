@@ -1,5 +1,6 @@
 #include "ops/cpu/packed_matrix.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -19,13 +20,17 @@ void PackedMatrix::SetRows(int32_t first, int32_t count, std::span<const float> 
   WEFT_CHECK(first % kMatrixRowGranule == 0 && first + count <= out_);
   WEFT_CHECK(std::ssize(values) == int64_t{count} * in_);
   const int64_t pair = PairOf(dtype_);
-  for (int32_t row = 0; row < count; ++row) {
-    const int64_t panel = (first + row) / kPanelColumns * panel_stride();
-    const int64_t lane = (first + row) % kPanelColumns;
+  // A panel at a time, in the order it lies in memory.
+  for (int32_t row = 0; row < count; row += kPanelColumns) {
+    std::byte* panel =
+        memory_.data() + (first + row) / kPanelColumns * panel_stride() * SizeOf(dtype_);
+    const int64_t lanes = std::min(kPanelColumns, count - row);
     const float* from = values.data() + int64_t{row} * in_;
-    for (int64_t k = 0; k < in_; ++k)
-      StoreElement(dtype_, memory_.data(),
-                   panel + (k / pair * kPanelColumns + lane) * pair + k % pair, from[k]);
+    for (int64_t k = 0; k < in_; k += pair)
+      for (int64_t lane = 0; lane < lanes; ++lane)
+        for (int64_t i = 0; i < pair; ++i)
+          StoreElement(dtype_, panel, k * kPanelColumns + lane * pair + i,
+                       from[lane * in_ + k + i]);
   }
 }
 

@@ -73,8 +73,10 @@ bool Sampler::Adjust(std::span<const float> logits, const SampleRow& row, Scratc
   if (!ChangesLogits(row)) return false;
   std::copy(logits.begin(), logits.end(), scratch.logits.begin());
   Penalize(row, scratch);
-  for (const auto& [token, bias] : row.params->logit_bias)
+  for (const auto& [token, bias] : row.params->logit_bias) {
+    WEFT_CHECK(token >= 0 && token < vocabulary_);
     scratch.logits[static_cast<size_t>(token)] += bias;
+  }
   if (row.forbidden != nullptr)
     for (const TokenId token : *row.forbidden)
       scratch.logits[static_cast<size_t>(token)] = -kInfinity;
@@ -185,6 +187,10 @@ void Sampler::FillLogprobs(std::span<const float> logits, const SampleRow& row, 
   if (largest < 0) return;
   const float max = logits[static_cast<size_t>(largest)];
   const float log_sum = std::log(kernels_.sum_exp(logits.data(), vocabulary_, max, 1.0F));
+  if (!std::isfinite(log_sum)) {
+    result.valid = false;
+    return;
+  }
   const auto logprob = [&](TokenId token) {
     return logits[static_cast<size_t>(token)] - max - log_sum;
   };
