@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <simdjson.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
@@ -39,6 +40,12 @@ std::string ReadFileForTest(const std::string& path) {
   std::stringstream content;
   content << file.rdbuf();
   return content.str();
+}
+
+std::string VocabulariesForTest() {
+  if (const char* folder = std::getenv("WEFT_VOCABULARIES")) return folder;
+  const char* home = std::getenv("HOME");
+  return std::string(home == nullptr ? "" : home) + "/.cache/weft/vocabularies";
 }
 
 std::vector<Vector> ReadVectorsForTest(const std::string& path) {
