@@ -10,7 +10,7 @@ struct Addition {
   std::string_view ranges;  // As inside a class.
 };
 
-// Made from tests/reference/regex_classes.py: what Oniguruma has and PCRE2 10.42 lacks.
+// What Oniguruma has and PCRE2 10.42 lacks; tests/reference/make_regex_classes.py makes the check.
 constexpr auto kAdditions = std::to_array<Addition>({
     {"Lu", R"(\x{1c89}\x{a7cb}-\x{a7cc}\x{a7da}\x{a7dc}\x{10d50}-\x{10d65})"},
     {"Ll", R"(\x{1c8a}\x{a7cd}\x{a7db}\x{10d70}-\x{10d85}\x{1df25}-\x{1df2a})"},

@@ -15,6 +15,7 @@ struct Vector {
   std::string name;
   std::string text;
   std::vector<TokenId> ids;
+  std::vector<TokenId> with_special;   ///< With SpecialTokens::kAdd; as ids where not given.
   std::optional<std::string> decoded;  ///< Where decoding gives another text.
 };
 
