@@ -270,5 +270,50 @@ TEST(GgufTokenizer, RefusesByName) {
   EXPECT_THAT(refuse([](auto& g) { g.model = "llama"; }), HasSubstr("scores"));
 }
 
+// A field of a protocol buffer: its number and bytes, fewer than 128.
+std::string Field(int number, const std::string& bytes) {
+  return std::string{static_cast<char>(number << 3 | 2), static_cast<char>(bytes.size())} + bytes;
+}
+
+std::string Number(int number, int value) {
+  return std::string{static_cast<char>(number << 3), static_cast<char>(value)};
+}
+
+// A piece whose score is -1.
+std::string Piece(const std::string& piece, int type) {
+  return Field(1, Field(1, piece) + "\x15" + std::string("\0\0\x80\xBF", 4) + Number(3, type));
+}
+
+std::string SmallSentencePieceModel(int model_type = 2, int removes_spaces = 0) {
+  return Piece("<unk>", 2) + Piece("<s>", 3) + Piece("</s>", 3) + Piece("▁", 1) + Piece("a", 1) +
+         Piece("▁a", 1) + Piece("<0x62>", 6) + Field(2, Number(3, model_type)) +
+         Field(3, Number(3, 1) + Number(4, removes_spaces));
+}
+
+TEST(SentencePieceTokenizer, ReadsAModel) {
+  const auto tokenizer = *Tokenizer::FromSentencePiece(SmallSentencePieceModel(), "");
+  EXPECT_THAT(Encode(tokenizer, "ab c", SpecialTokens::kAdd), ElementsAre(1, 5, 6, 3, 0));
+  EXPECT_EQ(tokenizer->bos(), 1);
+  EXPECT_EQ(tokenizer->eos(), 2);
+  const auto plain =
+      *Tokenizer::FromSentencePiece(SmallSentencePieceModel(), R"({"add_bos_token": false})");
+  EXPECT_EQ(plain->num_special_tokens_to_add(), 0);
+}
+
+TEST(SentencePieceTokenizer, RefusesOtherFiles) {
+  const std::string model = SmallSentencePieceModel();
+  for (size_t size = 0; size < model.size(); ++size) {
+    EXPECT_FALSE(Tokenizer::FromSentencePiece(model.substr(0, size), "").ok()) << size;
+  }
+  const auto refuse = [](const std::string& bytes) {
+    const auto tokenizer = Tokenizer::FromSentencePiece(bytes, "");
+    EXPECT_FALSE(tokenizer.ok());
+    return tokenizer.ok() ? "" : tokenizer.error().message;
+  };
+  EXPECT_THAT(refuse("{\"version\": 1}"), HasSubstr("not a sentencepiece model"));
+  EXPECT_THAT(refuse(SmallSentencePieceModel(1)), HasSubstr("type 1"));
+  EXPECT_THAT(refuse(SmallSentencePieceModel(2, 1)), HasSubstr("normalizes"));
+}
+
 }  // namespace
 }  // namespace weft::text
