@@ -55,6 +55,11 @@ class Tokenizer {
   static Result<std::shared_ptr<const Tokenizer>> FromTokenizerJson(
       std::string_view tokenizer_json, std::string_view tokenizer_config_json);
   static Result<std::shared_ptr<const Tokenizer>> FromGguf(const GgufVocabulary& vocabulary);
+  /// From the bytes of tokenizer.model (sentencepiece, BPE), for a model without tokenizer.json.
+  /// tokenizer_config.json's add_bos_token and add_eos_token (may be empty) say whether those are
+  /// added; where they do not, BOS is and EOS is not, as Llama 2 and Mistral want it.
+  static Result<std::shared_ptr<const Tokenizer>> FromSentencePiece(
+      std::string_view tokenizer_model, std::string_view tokenizer_config_json);
   ~Tokenizer();
 
   /// The text's tokens. Names of special tokens inside the text become those tokens, as with
