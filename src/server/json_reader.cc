@@ -36,7 +36,6 @@ Result<json::object> ParseJsonObject(std::string_view body) {
   const size_t used = parser.write_some(body.data(), body.size(), code);
   if (!code && body.find_first_not_of(" \t\r\n", used) != std::string_view::npos)
     code = json::error::extra_data;
-  if (!code && !parser.done()) code = json::error::incomplete;
   if (code) {
     return MakeError(ErrorCode::kInvalidArgument, "the body is not valid JSON at {}: {}",
                      PlaceOf(body, used), code.message());
