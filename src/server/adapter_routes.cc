@@ -68,9 +68,9 @@ HttpResponse VllmError(Error error, std::string_view name, std::string_view doin
 }
 
 HttpResponse VllmInputError(std::string message) {
-  return ErrorResponse({Error{ErrorCode::kInvalidArgument, std::move(message)}, "",
-                        std::string(kInvalidUserInput)},
-                       ApiStyle::kOpenAi);
+  return ErrorResponse(
+      {Error{ErrorCode::kInvalidArgument, std::move(message)}, "", std::string(kInvalidUserInput)},
+      ApiStyle::kOpenAi);
 }
 
 HttpResponse VllmSuccess(std::string_view name, std::string_view what) {
@@ -91,8 +91,8 @@ void LoadAdapter(ShardContext& shard, const HttpRequest& request, std::shared_pt
   if (const auto error = ParseAdapterBody(request, body))
     return reply->Send(ErrorResponse(*error, ApiStyle::kSglang));
   if (body.name.empty() || body.path.empty()) {
-    return reply->Send(ErrorResponse(BadRequest("lora_name and lora_path must be given"),
-                                     ApiStyle::kSglang));
+    return reply->Send(
+        ErrorResponse(BadRequest("lora_name and lora_path must be given"), ApiStyle::kSglang));
   }
   engine::Service& service = shard.server.service;
   if (body.name == shard.server.options.served_model_name) {
@@ -145,12 +145,13 @@ void UnloadAdapterV1(ShardContext& shard, const HttpRequest& request,
   if (const auto error = ParseAdapterBody(request, body))
     return reply->Send(ErrorResponse(*error, ApiStyle::kOpenAi));
   if (body.name.empty())
-    return reply->Send(VllmInputError("'lora_name' needs to be provided to unload a LoRA adapter."));
+    return reply->Send(
+        VllmInputError("'lora_name' needs to be provided to unload a LoRA adapter."));
   shard.server.service.UnloadAdapter(
       body.name, engine::Service::UnloadReply::kAtOnce,
       [poster = shard.poster, reply = std::move(reply), name = body.name](const Status& status) {
-        HttpResponse response =
-            status.ok() ? VllmSuccess(name, "removed") : VllmError(status.error(), name, "Removing");
+        HttpResponse response = status.ok() ? VllmSuccess(name, "removed")
+                                            : VllmError(status.error(), name, "Removing");
         poster->Post([reply, response = std::move(response)] { reply->Send(response); });
       });
 }

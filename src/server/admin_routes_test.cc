@@ -58,8 +58,7 @@ TEST(AdapterRoutes, VllmsForm) {
   EXPECT_THAT(reply.body, HasSubstr("Both 'lora_name' and 'lora_path' must be provided."));
   reply = harness.Ask(kPost, "/v1/unload_lora_adapter", R"({"lora_name": "a"})");
   EXPECT_EQ(reply.body, "Success: LoRA adapter 'a' removed successfully.");
-  EXPECT_THAT(harness.service.unload_replies,
-              ElementsAre(engine::Service::UnloadReply::kAtOnce));
+  EXPECT_THAT(harness.service.unload_replies, ElementsAre(engine::Service::UnloadReply::kAtOnce));
   EXPECT_EQ(harness.Ask(kPost, "/v1/unload_lora_adapter", R"({"lora_name": "a"})").status, 404);
 }
 
@@ -68,7 +67,7 @@ TEST(InfoRoutes, ModelsAreTheBaseAndACardAnAdapter) {
   harness.Ask(kPost, "/load_lora_adapter", R"({"lora_name": "org/a", "lora_path": "/x"})");
   EXPECT_EQ(harness.Ask(kGet, "/v1/models").body,
             R"({"object":"list","data":[{"id":"base","object":"model","created":1700000000,)"
-            R"("owned_by":"weft","root":"/models/base","parent":null,"max_model_len":100},)"
+            R"("owned_by":"weft","root":"/models/base","parent":null,"max_model_len":200},)"
             R"({"id":"org/a","object":"model","created":1700000000,"owned_by":"weft",)"
             R"("root":"/x","parent":"base","max_model_len":null}]})");
   EXPECT_THAT(harness.Ask(kGet, "/v1/models/org/a").body, HasSubstr(R"("id":"org/a")"));
@@ -96,9 +95,10 @@ TEST(InfoRoutes, ServerInfoShowsFlagsAndState) {
 TEST(TokenRoutes, TokenizeAndBack) {
   RouteHarness harness;
   EXPECT_EQ(harness.Ask(kPost, "/tokenize", R"({"prompt": "hi"})").body,
-            R"({"count":2,"max_model_len":100,"tokens":[104,105],"token_strs":null})");
-  EXPECT_THAT(harness.Ask(kPost, "/tokenize", R"({"prompt": "h ", "return_token_strs": true})").body,
-              HasSubstr(R"("token_strs":["h","Ġ"])"));
+            R"({"count":2,"max_model_len":200,"tokens":[104,105],"token_strs":null})");
+  EXPECT_THAT(
+      harness.Ask(kPost, "/tokenize", R"({"prompt": "h ", "return_token_strs": true})").body,
+      HasSubstr(R"("token_strs":["h","Ġ"])"));
   EXPECT_EQ(harness.Ask(kPost, "/detokenize", R"({"tokens": [104, 105]})").body,
             R"({"prompt":"hi"})");
   EXPECT_EQ(harness.Ask(kPost, "/detokenize", R"({"tokens": [999]})").status, 400);
@@ -136,8 +136,9 @@ TEST(ControlRoutes, HealthGenerateAsksTheEngineForAToken) {
   EXPECT_EQ(silent->whole->status, 503);
   EXPECT_EQ(harness.shard.events->active(), 0U);
   auto busy = harness.Send(kGet, "/health_generate");
-  harness.Emit(2, "", engine::Finish{engine::FinishType::kError, -1,
-                                     {ErrorCode::kResourceExhausted, "full"}});
+  harness.Emit(
+      2, "",
+      engine::Finish{engine::FinishType::kError, -1, {ErrorCode::kResourceExhausted, "full"}});
   EXPECT_EQ(busy->whole->status, 200);
 }
 
@@ -219,9 +220,12 @@ TEST(Metrics, GatewaysAndWeftsNames) {
   stats.histograms.emplace("step_seconds{kind=\"decode\"}", histogram);
   const HttpResponse reply = harness.Ask(kGet, "/metrics");
   EXPECT_EQ(reply.content_type, "text/plain; version=0.0.4; charset=utf-8");
-  EXPECT_THAT(reply.body, HasSubstr("vllm:num_requests_running{model_name=\"base\",engine=\"0\"} 2"));
-  EXPECT_THAT(reply.body, HasSubstr("vllm:num_requests_waiting{model_name=\"base\",engine=\"0\"} 3"));
-  EXPECT_THAT(reply.body, HasSubstr("vllm:kv_cache_usage_perc{model_name=\"base\",engine=\"0\"} 0.5"));
+  EXPECT_THAT(reply.body,
+              HasSubstr("vllm:num_requests_running{model_name=\"base\",engine=\"0\"} 2"));
+  EXPECT_THAT(reply.body,
+              HasSubstr("vllm:num_requests_waiting{model_name=\"base\",engine=\"0\"} 3"));
+  EXPECT_THAT(reply.body,
+              HasSubstr("vllm:kv_cache_usage_perc{model_name=\"base\",engine=\"0\"} 0.5"));
   EXPECT_THAT(reply.body, HasSubstr("block_size=\"16\",num_gpu_blocks=\"100\""));
   EXPECT_THAT(reply.body, HasSubstr("vllm:lora_requests_info{max_lora=\"8\",running_lora_adapters="
                                     "\"a,b\",waiting_lora_adapters=\"c\"} "));

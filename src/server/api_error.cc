@@ -9,18 +9,30 @@ constexpr std::string_view kRetryAfterSeconds = "1";
 
 std::string_view TypeName(int status) {
   switch (status) {
-    case 400: return "BadRequestError";
-    case 401: return "AuthenticationError";
-    case 404: return "NotFoundError";
-    case 405: return "MethodNotAllowedError";
-    case 408: return "RequestTimeoutError";
-    case 409: return "ConflictError";
-    case 413: return "ContentTooLargeError";
-    case 429: return "RateLimitError";
-    case 431: return "HeadersTooLargeError";
-    case 499: return "ClientClosedRequestError";
-    case 503: return "ServiceUnavailableError";
-    default: return "InternalServerError";
+    case 400:
+      return "BadRequestError";
+    case 401:
+      return "AuthenticationError";
+    case 404:
+      return "NotFoundError";
+    case 405:
+      return "MethodNotAllowedError";
+    case 408:
+      return "RequestTimeoutError";
+    case 409:
+      return "ConflictError";
+    case 413:
+      return "ContentTooLargeError";
+    case 429:
+      return "RateLimitError";
+    case 431:
+      return "HeadersTooLargeError";
+    case 499:
+      return "ClientClosedRequestError";
+    case 503:
+      return "ServiceUnavailableError";
+    default:
+      return "InternalServerError";
   }
 }
 
@@ -37,14 +49,21 @@ ApiError NotSupported(std::string message, std::string param) {
 int HttpStatus(ErrorCode code, ApiStyle style) {
   switch (code) {
     case ErrorCode::kInvalidArgument:
-    case ErrorCode::kUnsupported: return 400;
-    case ErrorCode::kNotFound: return style == ApiStyle::kOpenAi ? 404 : 400;
-    case ErrorCode::kAlreadyExists: return 400;
-    case ErrorCode::kResourceExhausted: return 429;
-    case ErrorCode::kUnavailable: return 503;
-    case ErrorCode::kCancelled: return 499;
+    case ErrorCode::kUnsupported:
+      return 400;
+    case ErrorCode::kNotFound:
+      return style == ApiStyle::kOpenAi ? 404 : 400;
+    case ErrorCode::kAlreadyExists:
+      return 400;
+    case ErrorCode::kResourceExhausted:
+      return 429;
+    case ErrorCode::kUnavailable:
+      return 503;
+    case ErrorCode::kCancelled:
+      return 499;
     case ErrorCode::kIo:
-    case ErrorCode::kInternal: return 500;
+    case ErrorCode::kInternal:
+      return 500;
   }
   return 500;
 }

@@ -11,8 +11,8 @@ namespace weft::server {
 
 /// Whose form an answer takes.
 enum class ApiStyle : uint8_t {
-  kSglang,   ///< The native routes: {"error": {"message": ...}}
-  kOpenAi,   ///< /v1/*: {"error": {message, type, param, code}}
+  kSglang,  ///< The native routes: {"error": {"message": ...}}
+  kOpenAi,  ///< /v1/*: {"error": {message, type, param, code}}
 };
 
 /// Why a request is refused, and the field at fault (empty: none in particular).

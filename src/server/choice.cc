@@ -6,9 +6,12 @@ namespace weft::server {
 
 std::string_view FinishName(ChoiceFinish::Type type) {
   switch (type) {
-    case ChoiceFinish::Type::kStop: return "stop";
-    case ChoiceFinish::Type::kLength: return "length";
-    case ChoiceFinish::Type::kAbort: return "abort";
+    case ChoiceFinish::Type::kStop:
+      return "stop";
+    case ChoiceFinish::Type::kLength:
+      return "length";
+    case ChoiceFinish::Type::kAbort:
+      return "abort";
   }
   return "abort";
 }
@@ -51,16 +54,16 @@ void Choice::ConsumeToken(const ops::SampledToken& token, ChoiceDelta& delta) {
   delta.text += piece.text;
   if (!piece.stop_index) return;
   delta.stop_string = true;
-  finish_ = ChoiceFinish{ChoiceFinish::Type::kStop, -1,
-                         matcher_.stop_strings()[*piece.stop_index], ""};
+  finish_ =
+      ChoiceFinish{ChoiceFinish::Type::kStop, -1, matcher_.stop_strings()[*piece.stop_index], ""};
 }
 
 void Choice::Finish(const engine::Finish& finish, ChoiceDelta& delta) {
   text::StopStringMatcher::Piece last = matcher_.Append(detokenizer_.Finish());
   delta.text += last.text;
   if (last.stop_index) {
-    finish_ = ChoiceFinish{ChoiceFinish::Type::kStop, -1,
-                           matcher_.stop_strings()[*last.stop_index], ""};
+    finish_ =
+        ChoiceFinish{ChoiceFinish::Type::kStop, -1, matcher_.stop_strings()[*last.stop_index], ""};
     return;
   }
   delta.text += matcher_.Finish();
@@ -70,7 +73,9 @@ void Choice::Finish(const engine::Finish& finish, ChoiceDelta& delta) {
       mine.matched_token = finish.matched_token;
       if (finish.matched_token >= 0) output_ids_.push_back(finish.matched_token);
       break;
-    case engine::FinishType::kLength: mine.type = ChoiceFinish::Type::kLength; break;
+    case engine::FinishType::kLength:
+      mine.type = ChoiceFinish::Type::kLength;
+      break;
     case engine::FinishType::kAbort:
     case engine::FinishType::kError:
       mine.type = ChoiceFinish::Type::kAbort;

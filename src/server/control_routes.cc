@@ -108,7 +108,8 @@ void Trace(ShardContext& shard, const HttpRequest&, std::shared_ptr<Reply> reply
   HttpResponse response;
   response.body = shard.server.service.TraceJson();
   if (response.body.empty())
-    response = ErrorResponse(404, "tracing is off: start the server with --trace", ApiStyle::kSglang);
+    response =
+        ErrorResponse(404, "tracing is off: start the server with --trace", ApiStyle::kSglang);
   reply->Send(std::move(response));
 }
 

@@ -61,8 +61,8 @@ ApiStatus ReadPrompts(const JsonFields& fields, GenerateRequest& into) {
     into.prompts.push_back(std::move(prompt));
     return true;
   };
-  const bool nested = source.is_array() && !source.get_array().empty() &&
-                      source.get_array().front().is_array();
+  const bool nested =
+      source.is_array() && !source.get_array().empty() && source.get_array().front().is_array();
   into.as_list = text != nullptr ? source.is_array() : nested;
   if (!into.as_list) return add(source) ? ApiStatus() : wrong();
   if (source.get_array().empty()) return BadRequest(std::string(name) + " must not be empty", name);

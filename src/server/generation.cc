@@ -11,8 +11,7 @@ void Generation::Start(ShardContext& shard, GenerationPlan plan, std::shared_ptr
   for (const Prompt& prompt : plan.prompts)
     if (!prompt.adapter.empty()) adapters.insert(prompt.adapter);
   for (const std::string& adapter : adapters) shard.server.service.WantSoon(adapter);
-  std::shared_ptr<Generation> generation(
-      new Generation(shard, std::move(plan), std::move(reply)));
+  std::shared_ptr<Generation> generation(new Generation(shard, std::move(plan), std::move(reply)));
   generation->Prepare();
 }
 
@@ -71,8 +70,7 @@ void Generation::Submit() {
     for (int32_t c = 0; c < prompts_[p].sampling.n; ++c) {
       const size_t index = choices_.size();
       choices_.emplace_back(index, p, format_->ChoiceId(index), prompts_[p], server_.tokenizer);
-      requests_.push_back(
-          events_->Submit(BuildRequest(prompts_[p], c), shared_from_this(), index));
+      requests_.push_back(events_->Submit(BuildRequest(prompts_[p], c), shared_from_this(), index));
     }
   }
 }

@@ -15,7 +15,8 @@ using ::testing::HasSubstr;
 std::string Stable(std::string text) {
   text = std::regex_replace(text, std::regex(R"("created":\d+)"), R"("created":0)");
   text = std::regex_replace(text, std::regex(R"((chatcmpl|cmpl)-[0-9a-f]{32})"), "$1-X");
-  text = std::regex_replace(text, std::regex(R"("e2e_latency":[-+.e0-9]+)"), R"("e2e_latency":0.1)");
+  text =
+      std::regex_replace(text, std::regex(R"("e2e_latency":[-+.e0-9]+)"), R"("e2e_latency":0.1)");
   return text;
 }
 
@@ -73,8 +74,8 @@ TEST(GenerateRoute, SlowClientsSkipFramesButNotTheLast) {
 
 TEST(GenerateRoute, StopStringAcrossTokensEndsTextIdsAndTheEnginesRequest) {
   RouteHarness harness;
-  auto reply = harness.Post(
-      "/generate", R"({"text": "x", "rid": "r", "sampling_params": {"stop": ["END"]}})");
+  auto reply = harness.Post("/generate",
+                            R"({"text": "x", "rid": "r", "sampling_params": {"stop": ["END"]}})");
   harness.Emit(0, "okE");
   harness.Emit(0, "NDmore");
   EXPECT_THAT(harness.service.aborted(), ElementsAre(RequestId(1)));
@@ -88,8 +89,8 @@ TEST(GenerateRoute, StopStringAcrossTokensEndsTextIdsAndTheEnginesRequest) {
 
 TEST(GenerateRoute, HalfStopStringIsTextAfterAll) {
   RouteHarness harness;
-  auto reply = harness.Post(
-      "/generate", R"({"text": "x", "stream": true, "sampling_params": {"stop": "END"}})");
+  auto reply = harness.Post("/generate",
+                            R"({"text": "x", "stream": true, "sampling_params": {"stop": "END"}})");
   harness.Emit(0, "EN");
   EXPECT_THAT(reply->stream, HasSubstr(R"("text":"")"));
   harness.Emit(0, "", RouteHarness::Length());
@@ -99,7 +100,8 @@ TEST(GenerateRoute, HalfStopStringIsTextAfterAll) {
 TEST(GenerateRoute, BatchKeepsOrderAndStreamsIndex) {
   RouteHarness harness;
   auto whole = harness.Post("/generate", R"({"input_ids": [[1], [2]], "rid": ["a", "b"],
-      "lora_path": ["p", null]})", 2);
+      "lora_path": ["p", null]})",
+                            2);
   EXPECT_EQ(harness.service.request(0).adapter, "p");
   EXPECT_EQ(harness.service.request(1).adapter, "");
   harness.Emit(1, "2", RouteHarness::Length());
@@ -138,7 +140,8 @@ TEST(GenerateRoute, LogprobsAreTriples) {
 TEST(GenerateRoute, ErrorsBeforeAnyTokenHaveTheirStatus) {
   RouteHarness harness;
   const auto fail = [&](size_t index, ErrorCode code) {
-    return engine::Finish{engine::FinishType::kError, -1, Error{code, "why " + std::to_string(index)}};
+    return engine::Finish{engine::FinishType::kError, -1,
+                          Error{code, "why " + std::to_string(index)}};
   };
   auto unknown = harness.Post("/generate", R"({"text": "a", "lora_path": "x", "stream": true})");
   harness.Emit(0, "", fail(0, ErrorCode::kNotFound));
@@ -157,7 +160,8 @@ TEST(GenerateRoute, AnErrorInTheMiddleEndsTheStreamProperly) {
   RouteHarness harness;
   auto reply = harness.Post("/generate", R"({"text": ["a", "b"], "stream": true})", 2);
   harness.Emit(0, "x");
-  harness.Emit(1, "", engine::Finish{engine::FinishType::kError, -1, {ErrorCode::kInternal, "bad"}});
+  harness.Emit(1, "",
+               engine::Finish{engine::FinishType::kError, -1, {ErrorCode::kInternal, "bad"}});
   EXPECT_THAT(reply->stream,
               testing::EndsWith("data: {\"error\":{\"message\":\"bad\"}}\n\ndata: [DONE]\n\n"));
   EXPECT_TRUE(reply->ended);
@@ -182,12 +186,12 @@ TEST(GenerateRoute, ChoicesOfOneSeedDiffer) {
 }
 
 TEST(GenerateRoute, TooLongIsRefusedBeforeTheEngineSeesIt) {
-  RouteHarness harness;  // A context of 100.
+  RouteHarness harness;  // A context of 200.
   const HttpResponse reply = harness.Ask(
-      Method::kPost, "/generate", R"({"text": "abc", "sampling_params": {"max_new_tokens": 98}})");
+      Method::kPost, "/generate", R"({"text": "abc", "sampling_params": {"max_new_tokens": 198}})");
   EXPECT_EQ(reply.status, 400);
-  EXPECT_THAT(reply.body, HasSubstr("maximum context length is 100 tokens"));
-  EXPECT_THAT(reply.body, HasSubstr("101 tokens (3 in the text, 98 in the completion)"));
+  EXPECT_THAT(reply.body, HasSubstr("maximum context length is 200 tokens"));
+  EXPECT_THAT(reply.body, HasSubstr("201 tokens (3 in the text, 198 in the completion)"));
   EXPECT_EQ(harness.Ask(Method::kPost, "/generate", R"({"text": ""})").status, 400);
   EXPECT_EQ(harness.Ask(Method::kPost, "/generate", R"({"input_ids": [258]})").status, 400);
   EXPECT_EQ(harness.service.submitted_count(), 0U);
@@ -214,7 +218,8 @@ TEST(CompletionRoute, StreamIsOpenAisByteForByte) {
   const std::string head =
       R"(data: {"id":"cmpl-X","object":"text_completion","created":0,"model":"pirate","choices":[)";
   EXPECT_EQ(Stable(reply->stream),
-            head + R"({"index":0,"text":"a\"","logprobs":null,"finish_reason":null}],"usage":null})" +
+            head +
+                R"({"index":0,"text":"a\"","logprobs":null,"finish_reason":null}],"usage":null})" +
                 "\n\n" + head +
                 R"({"index":0,"text":"b","logprobs":null,"finish_reason":"stop","stop_reason":"!",)"
                 R"("matched_stop":"!"}],"usage":null})" +
@@ -247,17 +252,18 @@ TEST(CompletionRoute, EchoWithLogprobsCoversThePrompt) {
   event.finish = RouteHarness::Length();
   harness.EmitEvent(0, event);
   EXPECT_THAT(reply->whole->body, HasSubstr(R"("text":"héo")"));
-  EXPECT_THAT(reply->whole->body,
-              HasSubstr(R"("token_logprobs":[null,-1.0,-2.0,-0.5],)"
-                        R"("tokens":["h","bytes:\\xc3","bytes:\\xa9","o"])"));
+  EXPECT_THAT(reply->whole->body, HasSubstr(R"("token_logprobs":[null,-1.0,-2.0,-0.5],)"
+                                            R"("tokens":["h","bytes:\\xc3","bytes:\\xa9","o"])"));
   EXPECT_THAT(reply->whole->body, HasSubstr(R"("top_logprobs":[null,{)"));
 }
 
 TEST(CompletionRoute, UnknownModelIs404) {
   RouteHarness harness;
   auto reply = harness.Post("/v1/completions", R"({"model": "nope", "prompt": "a"})");
-  harness.Emit(0, "", engine::Finish{engine::FinishType::kError, -1,
-                                     {ErrorCode::kNotFound, "no adapter is named nope"}});
+  harness.Emit(
+      0, "",
+      engine::Finish{
+          engine::FinishType::kError, -1, {ErrorCode::kNotFound, "no adapter is named nope"}});
   EXPECT_EQ(reply->whole->status, 404);
   EXPECT_EQ(reply->whole->body,
             R"({"error":{"message":"no adapter is named nope","type":"NotFoundError",)"
@@ -310,7 +316,7 @@ TEST_F(ChatRouteTest, StreamTellsTheRoleFirstAndTheReasonLast) {
       "messages": [{"role": "user", "content": "a"}]})");
   const auto prompt = harness.service.request(0).prompt;
   EXPECT_EQ(std::string(prompt.begin(), prompt.end()), "user:a;>");
-  EXPECT_EQ(harness.service.request(0).max_new_tokens, 92);  // What the context leaves.
+  EXPECT_EQ(harness.service.request(0).max_new_tokens, 192);  // What the context leaves.
   harness.Emit(0, "o");
   harness.Emit(0, "k", RouteHarness::Stop(257));
   const std::string head =

@@ -37,11 +37,16 @@ constexpr milliseconds kRefusalWriteTimeout{2000};
 
 Method MethodOf(http::verb verb) {
   switch (verb) {
-    case http::verb::get: return Method::kGet;
-    case http::verb::head: return Method::kHead;
-    case http::verb::post: return Method::kPost;
-    case http::verb::put: return Method::kPut;
-    default: return Method::kOther;
+    case http::verb::get:
+      return Method::kGet;
+    case http::verb::head:
+      return Method::kHead;
+    case http::verb::post:
+      return Method::kPost;
+    case http::verb::put:
+      return Method::kPut;
+    default:
+      return Method::kOther;
   }
 }
 
@@ -90,9 +95,9 @@ class HttpSession final : public Connection, public std::enable_shared_from_this
   boost::beast::flat_buffer buffer_;
   std::string writing_;
   std::shared_ptr<SessionReply> reply_;
-  bool idle_ = false;      // Between requests.
+  bool idle_ = false;  // Between requests.
   bool draining_ = false;
-  bool expired_ = false;   // The deadline passed.
+  bool expired_ = false;  // The deadline passed.
 };
 
 void HttpSession::Arm(milliseconds limit) {
@@ -138,7 +143,6 @@ asio::awaitable<bool> HttpSession::ServeOne() {
   const bool more = reply_->keep_alive() && !draining_ && socket_.is_open();
   reply_->Detach();
   reply_.reset();
-  if (!more && socket_.is_open()) co_await LingerAndClose();
   co_return more;
 }
 
@@ -186,19 +190,18 @@ asio::awaitable<void> HttpSession::Refuse(error_code why) {
   if (expired_) {
     response = ErrorResponse(408, "the request did not arrive in time", ApiStyle::kOpenAi);
   } else if (why == http::error::body_limit) {
-    response = ErrorResponse(
-        413, fmt::format("the body is larger than {} (--max-body-size)",
-                         FormatBytes(options_.max_body_size)),
-        ApiStyle::kOpenAi);
-  } else if (why == http::error::header_limit) {
-    response = ErrorResponse(431,
-                             fmt::format("the headers are larger than {}",
-                                         FormatBytes(options_.max_header_size)),
+    response = ErrorResponse(413,
+                             fmt::format("the body is larger than {} (--max-body-size)",
+                                         FormatBytes(options_.max_body_size)),
                              ApiStyle::kOpenAi);
+  } else if (why == http::error::header_limit) {
+    response = ErrorResponse(
+        431, fmt::format("the headers are larger than {}", FormatBytes(options_.max_header_size)),
+        ApiStyle::kOpenAi);
   } else if (why.category() == make_error_code(http::error::bad_method).category() &&
              why != http::error::end_of_stream && why != http::error::partial_message) {
-    response = ErrorResponse(400, "this is not well-formed HTTP: " + why.message(),
-                             ApiStyle::kOpenAi);
+    response =
+        ErrorResponse(400, "this is not well-formed HTTP: " + why.message(), ApiStyle::kOpenAi);
   } else {
     co_return;  // The client is gone.
   }

@@ -58,9 +58,9 @@ HttpResponse OneModel(const ServerContext& server, const std::string& id,
         return adapter.name == name && IsServed(adapter);
       });
   if (found == adapters.end()) {
-    return ErrorResponse({MakeError(ErrorCode::kNotFound, "The model `{}` does not exist.", id),
-                          "model", ""},
-                         ApiStyle::kOpenAi);
+    return ErrorResponse(
+        {MakeError(ErrorCode::kNotFound, "The model `{}` does not exist.", id), "model", ""},
+        ApiStyle::kOpenAi);
   }
   WriteAdapterCard(server, *found, writer);
   return response;
@@ -70,11 +70,11 @@ HttpResponse OneModel(const ServerContext& server, const std::string& id,
 // every shard, so the reference stays good.
 template <typename Make>
 void AnswerFromAdapters(ShardContext& shard, std::shared_ptr<Reply> reply, Make make) {
-  shard.server.service.ListAdapters(
-      [poster = shard.poster, reply = std::move(reply),
-       make = std::move(make)](std::vector<engine::AdapterInfo> adapters) {
-        poster->Post([reply, make, adapters = std::move(adapters)] { reply->Send(make(adapters)); });
-      });
+  shard.server.service.ListAdapters([poster = shard.poster, reply = std::move(reply),
+                                     make = std::move(make)](
+                                        std::vector<engine::AdapterInfo> adapters) {
+    poster->Post([reply, make, adapters = std::move(adapters)] { reply->Send(make(adapters)); });
+  });
 }
 
 /// true, false and whole numbers as such, all else as strings.
@@ -161,7 +161,10 @@ void ServerInfo(ShardContext& shard, const HttpRequest&, std::shared_ptr<Reply> 
 
 void Version(ShardContext& shard, const HttpRequest&, std::shared_ptr<Reply> reply) {
   HttpResponse response;
-  JsonWriter(response.body).BeginObject().Key("version").String(shard.server.options.version)
+  JsonWriter(response.body)
+      .BeginObject()
+      .Key("version")
+      .String(shard.server.options.version)
       .EndObject();
   reply->Send(std::move(response));
 }
@@ -173,12 +176,9 @@ void Models(ShardContext& shard, const HttpRequest&, std::shared_ptr<Reply> repl
 }
 
 void Model(ShardContext& shard, const HttpRequest& request, std::shared_ptr<Reply> reply) {
-  AnswerFromAdapters(
-      shard, std::move(reply),
-      [&server = shard.server,
-       id = request.path.substr(kModelPathPrefix.size())](const auto& adapters) {
-        return OneModel(server, id, adapters);
-      });
+  AnswerFromAdapters(shard, std::move(reply),
+                     [&server = shard.server, id = request.path.substr(kModelPathPrefix.size())](
+                         const auto& adapters) { return OneModel(server, id, adapters); });
 }
 
 }  // namespace weft::server

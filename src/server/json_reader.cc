@@ -1,8 +1,8 @@
 #include "server/json_reader.h"
 
+#include <algorithm>
 #include <boost/json/parse_options.hpp>
 #include <boost/json/parser.hpp>
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -50,12 +50,24 @@ Result<json::object> ParseJsonObject(std::string_view body) {
 
 void AppendJson(const json::value& value, std::string& to) {
   switch (value.kind()) {
-    case json::kind::null: to += "null"; return;
-    case json::kind::bool_: to += value.get_bool() ? "true" : "false"; return;
-    case json::kind::int64: to += std::to_string(value.get_int64()); return;
-    case json::kind::uint64: to += std::to_string(value.get_uint64()); return;
-    case json::kind::double_: AppendJsonNumber(value.get_double(), to); return;
-    case json::kind::string: AppendJsonString(value.get_string(), to); return;
+    case json::kind::null:
+      to += "null";
+      return;
+    case json::kind::bool_:
+      to += value.get_bool() ? "true" : "false";
+      return;
+    case json::kind::int64:
+      to += std::to_string(value.get_int64());
+      return;
+    case json::kind::uint64:
+      to += std::to_string(value.get_uint64());
+      return;
+    case json::kind::double_:
+      AppendJsonNumber(value.get_double(), to);
+      return;
+    case json::kind::string:
+      AppendJsonString(value.get_string(), to);
+      return;
     case json::kind::array: {
       char separator = '[';
       for (const json::value& item : value.get_array()) {
@@ -91,12 +103,18 @@ std::string JsonText(const json::value& value) {
 
 std::string_view JsonTypeName(const json::value& value) {
   switch (value.kind()) {
-    case json::kind::null: return "null";
-    case json::kind::bool_: return "a boolean";
-    case json::kind::string: return "a string";
-    case json::kind::array: return "a list";
-    case json::kind::object: return "an object";
-    default: return "a number";
+    case json::kind::null:
+      return "null";
+    case json::kind::bool_:
+      return "a boolean";
+    case json::kind::string:
+      return "a string";
+    case json::kind::array:
+      return "a list";
+    case json::kind::object:
+      return "an object";
+    default:
+      return "a number";
   }
 }
 
@@ -129,8 +147,8 @@ const json::value* JsonFields::Find(std::string_view name) const {
 
 void JsonFields::Mismatch(std::string_view name, std::string_view wanted, const json::value& got) {
   if (error_) return;
-  error_ = BadRequest(
-      fmt::format("{} must be {}, it is {}", Name(name), wanted, JsonTypeName(got)), Name(name));
+  error_ = BadRequest(fmt::format("{} must be {}, it is {}", Name(name), wanted, JsonTypeName(got)),
+                      Name(name));
 }
 
 void JsonFields::Fail(std::string_view name, std::string_view what_is_wanted, ErrorCode code) {

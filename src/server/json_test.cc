@@ -42,8 +42,20 @@ TEST(JsonWriter, EscapesWhatJsonDemands) {
 
 TEST(JsonWriter, PutsCommasBetweenValues) {
   std::string text;
-  JsonWriter(text).BeginObject().Key("a").BeginArray().Integer(1).Null().Bool(true).EndArray()
-      .Key("b").BeginObject().EndObject().Key("c").Number(2.0).EndObject();
+  JsonWriter(text)
+      .BeginObject()
+      .Key("a")
+      .BeginArray()
+      .Integer(1)
+      .Null()
+      .Bool(true)
+      .EndArray()
+      .Key("b")
+      .BeginObject()
+      .EndObject()
+      .Key("c")
+      .Number(2.0)
+      .EndObject();
   EXPECT_EQ(text, R"({"a":[1,null,true],"b":{},"c":2.0})");
 }
 

@@ -16,7 +16,8 @@ void AppendAsPython(Float value, std::string& to) {
     return;
   }
   char buffer[64];
-  const auto end = std::to_chars(buffer, buffer + sizeof(buffer), value, std::chars_format::scientific);
+  const auto end =
+      std::to_chars(buffer, buffer + sizeof(buffer), value, std::chars_format::scientific);
   std::string_view text(buffer, static_cast<size_t>(end.ptr - buffer));
   if (text.front() == '-') {
     to += '-';
@@ -59,13 +60,27 @@ bool NeedsEscape(unsigned char byte) { return byte < 0x20 || byte == '"' || byte
 void AppendEscaped(char byte, std::string& to) {
   static constexpr char kHex[] = "0123456789abcdef";
   switch (byte) {
-    case '"': to += "\\\""; break;
-    case '\\': to += "\\\\"; break;
-    case '\b': to += "\\b"; break;
-    case '\f': to += "\\f"; break;
-    case '\n': to += "\\n"; break;
-    case '\r': to += "\\r"; break;
-    case '\t': to += "\\t"; break;
+    case '"':
+      to += "\\\"";
+      break;
+    case '\\':
+      to += "\\\\";
+      break;
+    case '\b':
+      to += "\\b";
+      break;
+    case '\f':
+      to += "\\f";
+      break;
+    case '\n':
+      to += "\\n";
+      break;
+    case '\r':
+      to += "\\r";
+      break;
+    case '\t':
+      to += "\\t";
+      break;
     default:
       to += "\\u00";
       to += kHex[(byte >> 4) & 0xf];

@@ -6,7 +6,8 @@
 
 namespace weft::server {
 
-/// Appends `text` (valid UTF-8) as a JSON string with its quotes. Only what JSON demands is escaped.
+/// Appends `text` (valid UTF-8) as a JSON string with its quotes. Only what JSON demands is
+/// escaped.
 void AppendJsonString(std::string_view text, std::string& to);
 
 /// Appends a number as Python's repr does: the fewest digits that read back as the same value, a

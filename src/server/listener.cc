@@ -65,9 +65,7 @@ Status Listener::Open(const std::string& host, uint16_t port) {
   return OkStatus();
 }
 
-void Listener::Start() {
-  asio::co_spawn(acceptor_.get_executor(), AcceptLoop(), asio::detached);
-}
+void Listener::Start() { asio::co_spawn(acceptor_.get_executor(), AcceptLoop(), asio::detached); }
 
 void Listener::PostClose() {
   asio::post(acceptor_.get_executor(), [this] {

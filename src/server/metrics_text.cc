@@ -53,8 +53,9 @@ class Families {
 
  private:
   void Add(std::string name, std::string help, MetricType type, ClientMetric metric) {
-    const auto found = std::find_if(families_.begin(), families_.end(),
-                                    [&](const MetricFamily& family) { return family.name == name; });
+    const auto found =
+        std::find_if(families_.begin(), families_.end(),
+                     [&](const MetricFamily& family) { return family.name == name; });
     if (found != families_.end()) {
       found->metric.push_back(std::move(metric));
       return;
@@ -86,8 +87,9 @@ void AddGatewayNames(const engine::EngineStats& stats, const std::string& model_
   // What new requests cannot have: pages of running sequences and of adapters; cached prefixes
   // give way.
   const int64_t used = stats.pages_total - stats.pages_free - stats.pages_prefix;
-  const double usage =
-      stats.pages_total > 0 ? static_cast<double>(used) / static_cast<double>(stats.pages_total) : 0;
+  const double usage = stats.pages_total > 0
+                           ? static_cast<double>(used) / static_cast<double>(stats.pages_total)
+                           : 0;
   families.Gauge("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", usage,
                  of_engine);
   families.Gauge("vllm:cache_config_info", "Information of the cache configuration.", 1,
@@ -152,8 +154,7 @@ void AddHistogram(const std::string& key, const weft::Histogram& histogram, Fami
     labels.push_back({key.substr(brace + 1, equals - brace - 1),
                       key.substr(equals + 2, key.size() - equals - 4)});
   }
-  families.Histogram("weft:" + name, "Distribution of " + name + ".", histogram,
-                     std::move(labels));
+  families.Histogram("weft:" + name, "Distribution of " + name + ".", histogram, std::move(labels));
 }
 
 }  // namespace

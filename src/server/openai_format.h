@@ -22,9 +22,8 @@ class OpenAiFormat : public ReplyFormat {
 
  protected:
   /// `object` and `chunk_object` are the names of a whole answer and of a part of a stream.
-  OpenAiFormat(const OpenAiRequest& request, std::string_view object,
-               std::string_view chunk_object, int64_t created,
-               std::shared_ptr<const text::Tokenizer> tokenizer);
+  OpenAiFormat(const OpenAiRequest& request, std::string_view object, std::string_view chunk_object,
+               int64_t created, std::shared_ptr<const text::Tokenizer> tokenizer);
 
   /// One entry of a whole answer's "choices".
   virtual void AppendWholeChoice(const Choice& choice, std::string& to) const = 0;

@@ -20,14 +20,14 @@ std::string Spelling(const text::Tokenizer& tokenizer, TokenId id) {
   const std::string_view bytes = BytesOf(tokenizer, id);
   if (!text::FindInvalidUtf8(bytes)) return std::string(bytes);
   std::string spelled = "bytes:";
-  for (const char byte : bytes) spelled += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
+  for (const char byte : bytes)
+    spelled += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
   return spelled;
 }
 
 int64_t CountCharacters(std::string_view text) {
-  return std::count_if(text.begin(), text.end(), [](char byte) {
-    return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
-  });
+  return std::count_if(text.begin(), text.end(),
+                       [](char byte) { return (static_cast<unsigned char>(byte) & 0xC0) != 0x80; });
 }
 
 void AppendEntry(const text::Tokenizer& tokenizer, TokenId id, float logprob, JsonWriter& writer) {

@@ -145,9 +145,9 @@ ApiStatus ReadLoraPathList(const json::object& body, OpenAiRequest& into) {
   if (lora == nullptr || !lora->is_array()) return std::nullopt;
   const json::array& list = lora->get_array();
   if (list.size() != into.prompts.size()) {
-    return BadRequest(fmt::format("lora_path has {} entries for {} prompts", list.size(),
-                                  into.prompts.size()),
-                      "lora_path");
+    return BadRequest(
+        fmt::format("lora_path has {} entries for {} prompts", list.size(), into.prompts.size()),
+        "lora_path");
   }
   for (size_t i = 0; i < list.size(); ++i) {
     if (list[i].is_null()) continue;
@@ -168,8 +168,7 @@ ApiStatus FlattenContent(size_t index, json::object& message) {
     return std::nullopt;
   }
   if (content->is_string()) return std::nullopt;
-  if (!content->is_array())
-    return BadRequest(name + " must be a string or a list of parts", name);
+  if (!content->is_array()) return BadRequest(name + " must be a string or a list of parts", name);
   std::string text;
   for (const json::value& part : content->get_array()) {
     const json::object* fields = part.if_object();

@@ -18,7 +18,7 @@ struct OpenAiRequest {
   std::string id;               ///< Of the reply: "cmpl-..." or "chatcmpl-...".
   bool stream = false;
   bool include_usage = false;
-  bool echo = false;      ///< Completions: the reply begins with the prompt.
+  bool echo = false;  ///< Completions: the reply begins with the prompt.
   bool logprobs = false;
   int32_t top_logprobs = 0;
 };

@@ -31,8 +31,8 @@ ApiStatus RenderAndEncode(const PromptLimits& limits, Prompt& prompt) {
 ApiStatus CheckIds(const PromptLimits& limits, const std::vector<TokenId>& ids,
                    const std::string& param) {
   const int32_t size = limits.tokenizer.vocabulary_size();
-  const auto bad = std::find_if(ids.begin(), ids.end(),
-                                [&](TokenId id) { return id < 0 || id >= size; });
+  const auto bad =
+      std::find_if(ids.begin(), ids.end(), [&](TokenId id) { return id < 0 || id >= size; });
   if (bad == ids.end()) return std::nullopt;
   return BadRequest(fmt::format("{} has the token id {}: the vocabulary has {}", param, *bad, size),
                     param);

@@ -46,7 +46,8 @@ struct PromptLimits {
 /// outside the vocabulary or too long. May take milliseconds for text; token ids are only checked.
 ApiStatus PreparePrompt(const PromptLimits& limits, Prompt& prompt);
 
-/// The engine's request for choice number `choice` of a prepared prompt. Choices of one seed differ.
+/// The engine's request for choice number `choice` of a prepared prompt. Choices of one seed
+/// differ.
 engine::GenerationRequest BuildRequest(const Prompt& prompt, int32_t choice);
 
 /// The adapter that `model` ("base", "adapter" or "base:adapter") names; else `lora_path`; empty:

@@ -9,9 +9,9 @@
 namespace weft::server {
 
 /// The answer to one request: either one Send, or BeginStream, any number of WriteStream and one
-/// EndStream. Owned by whoever answers; used on its shard's thread only. Calls after the client hung
-/// up do nothing. None of them blocks: what the client has not read yet waits in memory, bounded,
-/// and a client that lets it grow past the bound counts as gone.
+/// EndStream. Owned by whoever answers; used on its shard's thread only. Calls after the client
+/// hung up do nothing. None of them blocks: what the client has not read yet waits in memory,
+/// bounded, and a client that lets it grow past the bound counts as gone.
 class Reply {
  public:
   virtual ~Reply() = default;

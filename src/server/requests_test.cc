@@ -246,7 +246,8 @@ TEST(ChatRequest, ReadsMessages) {
   EXPECT_EQ(chat.options.extra_variables_json, R"({"x":1})");
   EXPECT_EQ(request.prompts[0].sampling.max_new_tokens, 4);
   EXPECT_FALSE(Chat(R"({"messages": [{"role": "user", "content": "a"}]})")
-                   .prompts[0].sampling.max_new_tokens.has_value());
+                   .prompts[0]
+                   .sampling.max_new_tokens.has_value());
 }
 
 TEST(ChatRequest, ErrorsNameTheField) {
@@ -266,7 +267,8 @@ TEST(ChatRequest, ErrorsNameTheField) {
 }
 
 TEST(ChatRequest, RefusesToolsAndGrammarsClearly) {
-  EXPECT_THAT(ChatError(R"("tools": [{"type": "function"}])"), HasSubstr("tools are not supported"));
+  EXPECT_THAT(ChatError(R"("tools": [{"type": "function"}])"),
+              HasSubstr("tools are not supported"));
   EXPECT_EQ(ChatError(R"("tools": [{"type": "function"}], "tool_choice": "none")"), "");
   EXPECT_EQ(ChatError(R"("tool_choice": "auto")"), "");
   EXPECT_THAT(ChatError(R"("tool_choice": "required")"), HasSubstr("tool_choice"));

@@ -38,8 +38,9 @@ ServerOptions RouteHarness::DefaultOptions() {
 
 RouteHarness::RouteHarness(ServerOptions options)
     : metrics(options.served_model_name, clock),
-      server{std::move(options), service, {100, 20}, ByteTokenizer(), nullptr, clock, &pool,
-             metrics, 1700000000},
+      server{
+          std::move(options), service, {200, 20}, ByteTokenizer(), nullptr, clock, &pool, metrics,
+          1700000000},
       shard{server, poster, EventRouter::Create(service, poster)} {}
 
 std::shared_ptr<RecordedReply> RouteHarness::Send(Method method, const std::string& path,

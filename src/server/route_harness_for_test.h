@@ -91,9 +91,7 @@ class RouteHarness {
     poster->RunAll();
   }
 
-  static engine::Finish Stop(TokenId matched) {
-    return {engine::FinishType::kStop, matched, {}};
-  }
+  static engine::Finish Stop(TokenId matched) { return {engine::FinishType::kStop, matched, {}}; }
   static engine::Finish Length() { return {engine::FinishType::kLength, -1, {}}; }
 
   ScriptedService service;

@@ -15,14 +15,14 @@ constexpr std::string_view kNoGrammars =
 void ReadLogitBias(JsonFields& fields, SamplingFields& into) {
   const boost::json::value* value = fields.Find("logit_bias");
   if (value == nullptr) return;
-  if (!value->is_object())
-    return fields.Fail("logit_bias", "must be an object of token id: bias");
+  if (!value->is_object()) return fields.Fail("logit_bias", "must be an object of token id: bias");
   for (const auto& member : value->get_object()) {
     const std::string_view key = member.key();
     TokenId id = -1;
     const auto parsed = std::from_chars(key.data(), key.data() + key.size(), id);
     if (parsed.ec != std::errc() || parsed.ptr != key.data() + key.size() || id < 0)
-      return fields.Fail("logit_bias", fmt::format("has the key \"{}\": it must be a token id", key));
+      return fields.Fail("logit_bias",
+                         fmt::format("has the key \"{}\": it must be a token id", key));
     if (!member.value().is_number())
       return fields.Fail("logit_bias", fmt::format("[{}] must be a number", key));
     const auto bias = member.value().to_number<double>();
@@ -112,8 +112,8 @@ SamplingFields ReadOpenAiSampling(JsonFields& fields, bool chat) {
   fields.Read("best_of", best_of);
   if (best_of != sampling.n)
     fields.Fail("best_of", fmt::format("must equal n ({}), it is {}", sampling.n, best_of));
-  for (const char* grammar : {"guided_json", "guided_regex", "guided_choice", "guided_grammar",
-                              "structured_outputs"})
+  for (const char* grammar :
+       {"guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"})
     fields.Refuse(grammar, kNoGrammars);
   fields.Refuse("use_beam_search", "is not supported: leave it out");
   return sampling;

@@ -25,9 +25,9 @@ struct SamplingFields {
   int32_t n = 1;
 };
 
-inline constexpr int32_t kSglangMaxNewTokens = 128;   ///< SGLang's default.
-inline constexpr int32_t kCompletionMaxTokens = 16;   ///< OpenAI's for /v1/completions.
-inline constexpr int32_t kMaxChoices = 128;           ///< Of one prompt (`n`).
+inline constexpr int32_t kSglangMaxNewTokens = 128;  ///< SGLang's default.
+inline constexpr int32_t kCompletionMaxTokens = 16;  ///< OpenAI's for /v1/completions.
+inline constexpr int32_t kMaxChoices = 128;          ///< Of one prompt (`n`).
 inline constexpr size_t kMaxStopStrings = 256;
 
 /// SGLang's "sampling_params" object.

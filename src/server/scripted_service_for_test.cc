@@ -160,8 +160,8 @@ std::shared_ptr<const text::Tokenizer> ByteTokenizer() {
       R"("model":{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":null,)"
       R"("end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,"vocab":)" +
       vocabulary + R"(,"merges":[]}})";
-  auto tokenizer = text::Tokenizer::FromTokenizerJson(
-      json, R"({"bos_token":"<s>","eos_token":"</s>"})");
+  auto tokenizer =
+      text::Tokenizer::FromTokenizerJson(json, R"({"bos_token":"<s>","eos_token":"</s>"})");
   WEFT_CHECK(tokenizer.ok());
   return *tokenizer;
 }

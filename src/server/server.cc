@@ -44,8 +44,15 @@ class Server::Parts {
         std::shared_ptr<const text::ChatTemplate> chat_template)
       : metrics_(options.served_model_name, clock_),
         connections_(options.max_connections),
-        context_{std::move(options), service,      limits,   std::move(tokenizer),
-                 std::move(chat_template), clock_, nullptr, metrics_, UnixSeconds()} {
+        context_{std::move(options),
+                 service,
+                 limits,
+                 std::move(tokenizer),
+                 std::move(chat_template),
+                 clock_,
+                 nullptr,
+                 metrics_,
+                 UnixSeconds()} {
     for (int i = 0; i < context_.options.io_threads; ++i)
       shards_.push_back(std::make_unique<Shard>(context_, connections_));
     listener_ = std::make_unique<Listener>(shards_, connections_);
@@ -107,9 +114,8 @@ Result<std::unique_ptr<Server>> Server::Create(
     std::shared_ptr<const text::Tokenizer> tokenizer,
     std::shared_ptr<const text::ChatTemplate> chat_template) {
   WEFT_RETURN_IF_ERROR(Check(options));
-  return std::unique_ptr<Server>(
-      new Server(std::make_unique<Parts>(std::move(options), service, limits, std::move(tokenizer),
-                                         std::move(chat_template))));
+  return std::unique_ptr<Server>(new Server(std::make_unique<Parts>(
+      std::move(options), service, limits, std::move(tokenizer), std::move(chat_template))));
 }
 
 Status Server::Start() { return parts_->Start(); }

@@ -104,8 +104,11 @@ void Detokenize(ShardContext& shard, const HttpRequest& request, std::shared_ptr
   AnswerOnTextPool(shard, std::move(reply), ApiStyle::kOpenAi,
                    [tokenizer = shard.server.tokenizer, tokens = std::move(tokens)] {
                      HttpResponse response;
-                     JsonWriter(response.body).BeginObject().Key("prompt")
-                         .String(tokenizer->Decode(tokens, false)).EndObject();
+                     JsonWriter(response.body)
+                         .BeginObject()
+                         .Key("prompt")
+                         .String(tokenizer->Decode(tokens, false))
+                         .EndObject();
                      return response;
                    });
 }
