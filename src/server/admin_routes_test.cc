@@ -156,6 +156,14 @@ TEST(Router, UnknownPathsAndMethodsAreClear) {
   EXPECT_EQ(harness.Ask(Method::kOther, "/health").status, 405);
 }
 
+TEST(Router, PathsAreDecoded) {
+  EXPECT_EQ(PathOf("/v1/models/org%2Fa?x=1"), "/v1/models/org/a");
+  EXPECT_EQ(PathOf("/a%"), "/a%");
+  EXPECT_EQ(PathOf("/a%zz%4"), "/a%zz%4");
+  EXPECT_EQ(PathOf("http://host:1/health?x"), "/health");
+  EXPECT_EQ(PathOf("http://host"), "/");
+}
+
 TEST(Router, BadJsonNamesThePlace) {
   RouteHarness harness;
   const HttpResponse reply = harness.Ask(kPost, "/v1/completions", "{\"prompt\": }");

@@ -42,6 +42,11 @@ std::string_view ReasonPhrase(int status) {
 }
 
 std::string PathOf(std::string_view target) {
+  constexpr std::string_view kScheme = "http://";
+  if (target.starts_with(kScheme)) {  // As a proxy's client would write it.
+    const size_t slash = target.find('/', kScheme.size());
+    target = slash == std::string_view::npos ? "/" : target.substr(slash);
+  }
   target = target.substr(0, target.find_first_of("?#"));
   std::string path;
   path.reserve(target.size());

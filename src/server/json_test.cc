@@ -40,6 +40,12 @@ TEST(JsonWriter, EscapesWhatJsonDemands) {
   EXPECT_EQ(text, "\"a\\\"b\\\\c\\n\\t\\r\\b\\f\\u0001\\u001f\x7f é\"");
 }
 
+TEST(JsonWriter, NeverWritesInvalidUtf8) {
+  std::string text;
+  JsonWriter(text).String("a\xff\xc3");
+  EXPECT_EQ(text, "\"a\xef\xbf\xbd\xef\xbf\xbd\"");
+}
+
 TEST(JsonWriter, PutsCommasBetweenValues) {
   std::string text;
   JsonWriter(text)

@@ -3,6 +3,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "text/utf8.h"
+
 namespace weft::server {
 namespace {
 
@@ -88,6 +90,14 @@ void AppendEscaped(char byte, std::string& to) {
   }
 }
 
+std::string WellFormed(std::string_view bytes) {
+  std::string text;
+  text::Utf8Replacer replacer;
+  replacer.Append(bytes, text);
+  replacer.Finish(text);
+  return text;
+}
+
 }  // namespace
 
 void AppendJsonString(std::string_view text, std::string& to) {
@@ -134,7 +144,11 @@ JsonWriter& JsonWriter::Key(std::string_view key) {
 
 JsonWriter& JsonWriter::String(std::string_view text) {
   Separate();
-  AppendJsonString(text, to_);
+  if (text::FindInvalidUtf8(text)) {
+    AppendJsonString(WellFormed(text), to_);
+  } else {
+    AppendJsonString(text, to_);
+  }
   return *this;
 }
 

@@ -26,6 +26,7 @@ class JsonWriter {
   JsonWriter& BeginArray() { return Open('['); }
   JsonWriter& EndArray() { return Close(']'); }
   JsonWriter& Key(std::string_view key);
+  /// What is not UTF-8 (a path in a message, say) becomes U+FFFD.
   JsonWriter& String(std::string_view text);
   JsonWriter& Integer(int64_t value);
   JsonWriter& Number(double value);

@@ -4,6 +4,7 @@
 #include <array>
 #include <span>
 
+#include "base/check.h"
 #include "server/api_error.h"
 #include "server/routes.h"
 
@@ -78,11 +79,13 @@ std::string_view MethodName(Method method) {
   return "other";
 }
 
-/// Takes the same time wherever the two differ, so that a key cannot be guessed byte by byte.
+/// Takes the same time wherever the two differ, so that a key cannot be guessed byte by byte. `key`
+/// is not empty.
 bool EqualInConstantTime(std::string_view given, std::string_view key) {
+  WEFT_CHECK(!key.empty());
   unsigned char difference = given.size() == key.size() ? 0 : 1;
   for (size_t i = 0; i < given.size(); ++i)
-    difference |= static_cast<unsigned char>(given[i] ^ key[key.empty() ? 0 : i % key.size()]);
+    difference |= static_cast<unsigned char>(given[i] ^ key[i % key.size()]);
   return difference == 0;
 }
 
