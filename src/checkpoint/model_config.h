@@ -58,6 +58,10 @@ struct ModelConfig {
   /// End-of-text ids from config.json and generation_config.json or the GGUF.
   std::vector<TokenId> end_tokens;
   TokenId begin_token = -1;  ///< -1: none.
+  /// What the file stores, as it says: "bfloat16", "float32", "float16"; empty when it does not.
+  std::string stored_dtype;
+  /// What was read differently from what the file asks for, for the log ("context capped ...").
+  std::vector<std::string> notes;
 
   /// Rows of the projection's weight: what it puts out.
   int32_t OutputSize(Projection projection) const;
