@@ -10,6 +10,17 @@
 
 namespace weft::text {
 
+/// Drops what a vocabulary's decoder drops at the start of a text.
+class LeadingSpace {
+ public:
+  explicit LeadingSpace(DecodeStyle style) : style_(style) {}
+  /// The next token's bytes without what is dropped.
+  std::string_view Trim(std::string_view token_bytes);
+
+ private:
+  DecodeStyle style_;  // kBytes once nothing more is to be dropped.
+};
+
 /// Where in the text the first token handed to a Detokenizer lies.
 enum class TextPosition {
   kStart,        ///< The text begins here: a leading metaspace is dropped where the file says so.
@@ -35,7 +46,7 @@ class Detokenizer {
  private:
   std::shared_ptr<const Tokenizer> tokenizer_;
   bool skip_special_tokens_;
-  bool drop_leading_space_;
+  LeadingSpace leading_;
   Utf8Replacer replacer_;
 };
 

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace weft::text {
@@ -11,10 +13,10 @@ namespace weft::text {
 /// could be the beginning of a stop string is held back until that is decided, so nothing of a stop
 /// string is ever handed out.
 ///
-/// The match that begins earliest in the text wins; of those that begin at the same place, the one
-/// that is complete first (a shorter stop string that is a prefix of a longer one therefore wins).
-/// Aho-Corasick: O(bytes fed), whatever the number of stop strings. One owner, one thread at a
-/// time.
+/// The stop string that is complete first wins, as if the text came byte by byte; of several that
+/// end at the same byte the longest. So the result depends on the text alone, never on the borders
+/// of its tokens. Aho-Corasick: O(bytes fed), whatever the number of stop strings. One owner, one
+/// thread at a time.
 class StopStringMatcher {
  public:
   /// Empty stop strings are ignored.
@@ -36,13 +38,15 @@ class StopStringMatcher {
  private:
   /// A state of the automaton: the longest suffix of the text that begins a stop string.
   struct Node {
-    std::vector<std::pair<unsigned char, int>> children;  // Sorted by byte.
+    std::vector<std::pair<unsigned char, int>> children;
     int suffix = 0;   // The longest proper suffix that is a node too.
     int output = -1;  // The longest stop string that ends here.
     int depth = 0;
   };
 
   void Build();
+  /// -1: none.
+  int Child(int node, unsigned char byte) const;
   int Next(int node, unsigned char byte) const;
 
   std::vector<std::string> stop_strings_;

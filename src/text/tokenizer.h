@@ -16,10 +16,11 @@ namespace weft::text {
 /// Whether Encode surrounds the text with what the file's post-processor says (a BOS, an EOS).
 enum class SpecialTokens { kAdd, kDoNotAdd };
 
-/// How decoding treats the first and the later tokens of a text.
+/// What decoding does with a space at the very start of a text; all else is the tokens' bytes.
 enum class DecodeStyle {
-  kBytes,      ///< Byte-level: a text is the concatenation of its tokens' bytes.
-  kMetaspace,  ///< As kBytes, but one leading space of the whole text is dropped.
+  kBytes,            ///< Nothing: byte-level vocabularies.
+  kDropSpace,        ///< Drops one: Llama 2's and other sentencepiece vocabularies.
+  kDropFirstSpaces,  ///< Drops all spaces of the first token: a Metaspace decoder.
 };
 
 /// A GGUF file's tokenizer.ggml.* metadata, as plain data.

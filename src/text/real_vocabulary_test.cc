@@ -1,0 +1,98 @@
+// Real vocabularies, fetched by scripts/fetch-test-vocabularies: equal, token for token, to what
+// the reference libraries make of the same files.
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <sstream>
+
+#include "text/gguf_metadata_for_test.h"
+#include "text/tokenizer.h"
+#include "text/vectors_for_test.h"
+
+namespace weft::text {
+namespace {
+
+std::string Vocabularies() {
+  if (const char* folder = std::getenv("WEFT_VOCABULARIES")) return folder;
+  const char* home = std::getenv("HOME");
+  return std::string(home == nullptr ? "" : home) + "/.cache/weft/vocabularies";
+}
+
+std::string VectorFile(const std::string& name) {
+  return std::string(WEFT_SOURCE_DIR) + "/tests/data/tokenizer/" + name + ".vectors.json";
+}
+
+std::shared_ptr<const Tokenizer> Load(const std::string& path) {
+  auto tokenizer = path.ends_with(".gguf")
+                       ? Tokenizer::FromGguf(ReadGgufVocabularyForTest(path))
+                       : Tokenizer::FromTokenizerJson(ReadFileForTest(path), "");
+  EXPECT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+  return tokenizer.ok() ? *tokenizer : nullptr;
+}
+
+#define SKIP_WITHOUT(path)                                                                  \
+  if (!std::filesystem::exists(path)) {                                                     \
+    GTEST_SKIP() << (path) << " is not there: run scripts/fetch-test-vocabularies, or set " \
+                 << "WEFT_VOCABULARIES to where its vocabularies lie";                      \
+  }
+
+struct Real {
+  const char* vectors;
+  const char* file;  // Under Vocabularies().
+};
+
+class RealVocabulary : public testing::TestWithParam<Real> {};
+
+TEST_P(RealVocabulary, AgreesWithTheReference) {
+  const std::string path = Vocabularies() + "/" + GetParam().file;
+  SKIP_WITHOUT(path);
+  const auto tokenizer = Load(path);
+  ASSERT_NE(tokenizer, nullptr);
+  ExpectVectors(tokenizer, ReadVectorsForTest(VectorFile(GetParam().vectors)));
+}
+
+INSTANTIATE_TEST_SUITE_P(, RealVocabulary,
+                         testing::Values(Real{"qwen2", "qwen2/tokenizer.json"},
+                                         Real{"deepseek", "deepseek/tokenizer.json"},
+                                         Real{"smollm2", "../models/smollm2.gguf"},
+                                         Real{"llama-bpe", "llama.cpp/ggml-vocab-llama-bpe.gguf"}));
+
+class GgufVocabularyFile : public testing::TestWithParam<const char*> {};
+
+// The .inp file holds texts, the .out file a line of ids for each, made by the models' own
+// tokenizers.
+TEST_P(GgufVocabularyFile, AgreesWithTheIdsBesideIt) {
+  const std::string path = Vocabularies() + "/llama.cpp/ggml-vocab-" + GetParam() + ".gguf";
+  SKIP_WITHOUT(path);
+  const auto tokenizer = Load(path);
+  ASSERT_NE(tokenizer, nullptr);
+  const std::string texts = ReadFileForTest(path + ".inp");
+  std::istringstream lines(ReadFileForTest(path + ".out"));
+  const std::string separator = "\n__ggml_vocab_test__\n";
+  std::string line;
+  size_t at = 0;
+  int cases = 0;
+  while (std::getline(lines, line)) {
+    const size_t end = texts.find(separator, at);
+    ASSERT_NE(end, std::string::npos);
+    const std::string text = texts.substr(at, end - at);
+    at = end + separator.size();
+    std::istringstream numbers(line);
+    const std::vector<TokenId> expected{std::istream_iterator<TokenId>(numbers), {}};
+    const auto ids = tokenizer->Encode(text, SpecialTokens::kDoNotAdd);
+    ASSERT_TRUE(ids.ok()) << ids.error().message;
+    EXPECT_EQ(*ids, expected) << testing::PrintToString(text);
+    ++cases;
+  }
+  EXPECT_GT(cases, 40);
+}
+
+INSTANTIATE_TEST_SUITE_P(, GgufVocabularyFile,
+                         testing::Values("command-r", "deepseek-coder", "deepseek-llm", "falcon",
+                                         "gpt-2", "llama-bpe", "llama-spm", "mpt", "phi-3", "qwen2",
+                                         "qwen35", "refact", "starcoder"));
+
+}  // namespace
+}  // namespace weft::text
