@@ -34,6 +34,7 @@ struct AdapterConfig {
   std::vector<std::string> layers_pattern;
   std::string base_model_name_or_path;
   std::string peft_version;
+  std::vector<std::string> warnings;  ///< What the file says that has no effect here.
 };
 
 /// Parses adapter_config.json. What Weft cannot serve (another peft_type, DoRA, modules_to_save,

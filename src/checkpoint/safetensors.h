@@ -39,10 +39,8 @@ struct SafetensorsHeader {
 Result<SafetensorsHeader> ParseSafetensorsHeader(std::string_view header_json, Bytes data_bytes,
                                                  std::string_view name);
 
-/// Reads the length and the header of an open file. Blocks.
-Result<SafetensorsHeader> ReadSafetensorsHeader(const File& file, std::string_view name);
-
-/// "F32", "F16", "BF16", "Q8_0", ...
-std::string_view StoredTypeName(StoredType type);
+/// Reads the length and the header of an open file; one longer than `limit` is an error. Blocks.
+Result<SafetensorsHeader> ReadSafetensorsHeader(const File& file, std::string_view name,
+                                                Bytes limit = kMaxSafetensorsHeader);
 
 }  // namespace weft::checkpoint

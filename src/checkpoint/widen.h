@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
 
 #include "base/bfloat16.h"
 #include "base/bytes.h"
@@ -18,6 +19,9 @@ struct StoredBlock {
   Bytes bytes = 4;
 };
 StoredBlock BlockOf(StoredType type);
+
+/// "F32", "F16", "BF16", "Q8_0", ...
+std::string_view StoredTypeName(StoredType type);
 
 /// Bytes of `elements` (a multiple of the block's) stored as `type`.
 Bytes StoredBytes(StoredType type, int64_t elements);
@@ -35,10 +39,5 @@ std::optional<int64_t> FirstNotFinite(StoredType type, std::span<const std::byte
 /// filled whole either way.
 std::optional<int64_t> NarrowToBFloat16(StoredType type, std::span<const std::byte> raw,
                                         std::span<BFloat16> into);
-
-/// IEEE half to float, subnormals, infinities and NaN included.
-float HalfToFloat(uint16_t half);
-/// Rounds to nearest even; beyond 65504 to infinity.
-uint16_t FloatToHalf(float value);
 
 }  // namespace weft::checkpoint

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "checkpoint/gguf.h"
+#include "checkpoint/model_config.h"
+#include "checkpoint/tensor_source.h"
+
+namespace weft::checkpoint {
+
+/// The tensors of a GGUF file under Hugging Face's names, q and k rows of Llama models back in
+/// Hugging Face's order. Holds the file open. Immutable; any thread may read.
+class GgufSource final : public TensorSource {
+ public:
+  /// `permuted`: HasPermutedRows of that header. Shapes of q and k must fit the config, which
+  /// CheckRequiredTensors makes sure of before the first read.
+  GgufSource(std::unique_ptr<File> file, const GgufHeader& header, const ModelConfig& config,
+             bool permuted);
+
+  const TensorInfo* Find(std::string_view name) const override;
+  std::vector<std::string_view> Names() const override;
+  Status ReadRows(const TensorInfo& tensor, int64_t first_row, int64_t rows,
+                  std::span<float> into) const override;
+
+ private:
+  struct Entry {
+    TensorInfo info;
+    Bytes offset = 0;
+    bool permuted = false;
+  };
+  Status ReadPermuted(const Entry& entry, int64_t columns, int64_t first_row, int64_t rows,
+                      std::span<float> into) const;
+
+  const std::unique_ptr<File> file_;
+  const int64_t head_dim_;
+  std::map<std::string, Entry, std::less<>> entries_;
+};
+
+}  // namespace weft::checkpoint
