@@ -114,8 +114,8 @@ TEST_F(BenchCommandTest, WorkloadFillsWhatTheCommandLineLeavesOpen) {
   EXPECT_THAT(posts_, Each(HasSubstr("\"max_new_tokens\":1,")));
   EXPECT_THAT(posts_[0] + posts_[1] + posts_[2], HasSubstr("\"lora_path\":\"w-1\""));
   posts_.clear();
-  ASSERT_EQ(Weft(Flags(
-                {"--workload", workload, "--lora-request-distribution", "uniform", "--lora-name"})),
+  ASSERT_EQ(Weft(Flags({"--workload", workload, "--lora-request-distribution", "uniform",
+                        "--lora-name", ""})),
             0);
   EXPECT_THAT(posts_, Each(HasSubstr("\"lora_path\":null")));
   ASSERT_TRUE(WriteTextFile(workload, "[bench]\nnum-promts = 9\n").ok());

@@ -199,7 +199,7 @@ TEST_F(MakeCommandTest, NothingIsOverwrittenOrWrittenWhereItCannotBe) {
   EXPECT_THAT(errors_, HasSubstr("/m already holds a model"));
   EXPECT_EQ(Weft(Model("n", {"--tokenizer", "/nowhere"})), 1);
   EXPECT_THAT(errors_, HasSubstr("--tokenizer /nowhere"));
-  EXPECT_EQ(Weft(Model("o", {"--kv-heads", "3"})), 1);
+  EXPECT_EQ(Weft(Model("o", {"--head-dim", "7"})), 1);
   EXPECT_FALSE(std::filesystem::exists(folder_ + "/o"));
 }
 
