@@ -111,12 +111,13 @@ std::string RopeScalingJson(const RopeConfig& rope) {
       return fmt::format(R"({{"rope_type": "linear", "factor": {}}})",
                          bench::PythonFloat(rope.factor, "Infinity"));
     case RopeScaling::kLlama3:
-      return fmt::format(
-          R"({{"rope_type": "llama3", "factor": {}, "low_freq_factor": {}, "high_freq_factor": {}, )"
-          R"("original_max_position_embeddings": {}}})",
-          bench::PythonFloat(rope.factor, "Infinity"),
-          bench::PythonFloat(rope.low_frequency_factor, "Infinity"),
-          bench::PythonFloat(rope.high_frequency_factor, "Infinity"), rope.original_context);
+      return fmt::format(R"({{"rope_type": "llama3", "factor": {}, "low_freq_factor": {}, )"
+                         R"("high_freq_factor": {}, )"
+                         R"("original_max_position_embeddings": {}}})",
+                         bench::PythonFloat(rope.factor, "Infinity"),
+                         bench::PythonFloat(rope.low_frequency_factor, "Infinity"),
+                         bench::PythonFloat(rope.high_frequency_factor, "Infinity"),
+                         rope.original_context);
   }
   WEFT_CHECK(false);
 }
