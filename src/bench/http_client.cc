@@ -61,12 +61,14 @@ Error Unreachable(const Endpoint& endpoint, const error_code& error) {
                    error.message());
 }
 
-asio::awaitable<error_code> Connect(beast::tcp_stream& stream, const Endpoint& endpoint) {
+tcp::resolver::results_type Resolve(asio::io_context& context, const Endpoint& endpoint,
+                                    error_code& error) {
+  return tcp::resolver(context).resolve(endpoint.host, endpoint.port, error);
+}
+
+asio::awaitable<error_code> Connect(beast::tcp_stream& stream,
+                                    const tcp::resolver::results_type& addresses) {
   error_code error;
-  tcp::resolver resolver(stream.get_executor());
-  const auto addresses = co_await resolver.async_resolve(
-      endpoint.host, endpoint.port, asio::redirect_error(asio::use_awaitable, error));
-  if (error) co_return error;
   co_await stream.async_connect(addresses, asio::redirect_error(asio::use_awaitable, error));
   if (error) co_return error;
   stream.socket().set_option(tcp::no_delay(true), error);
@@ -75,11 +77,12 @@ asio::awaitable<error_code> Connect(beast::tcp_stream& stream, const Endpoint& e
 
 /// Leaves what came of it in `reply`.
 asio::awaitable<void> Exchange(const Endpoint& endpoint,
+                               const tcp::resolver::results_type& addresses,
                                const http::request<http::string_body>& request, Duration timeout,
                                std::optional<Result<HttpReply>>& reply) {
   beast::tcp_stream stream(co_await asio::this_coro::executor);
   stream.expires_after(timeout);
-  error_code error = co_await Connect(stream, endpoint);
+  error_code error = co_await Connect(stream, addresses);
   beast::flat_buffer buffer;
   http::response_parser<http::string_body> parser;
   parser.body_limit(static_cast<uint64_t>(kMaxWholeReply));
@@ -101,8 +104,11 @@ Result<HttpReply> ExchangeAndWait(const Endpoint& endpoint,
                                   const http::request<http::string_body>& request,
                                   Duration timeout) {
   asio::io_context context(1);
+  error_code error;
+  const auto addresses = Resolve(context, endpoint, error);
+  if (error) return Unreachable(endpoint, error);
   std::optional<Result<HttpReply>> reply;
-  asio::co_spawn(context, Exchange(endpoint, request, timeout, reply), asio::detached);
+  asio::co_spawn(context, Exchange(endpoint, addresses, request, timeout, reply), asio::detached);
   context.run();
   WEFT_CHECK(reply.has_value());
   return std::move(*reply);
@@ -117,6 +123,8 @@ class LoadRunner {
   }
 
   LoadResult Run() {
+    // Once, so that no request's latency has a look-up in it.
+    addresses_ = Resolve(context_, load_.endpoint, resolve_error_);
     const Moment start = clock_.Now();
     asio::co_spawn(context_, PostAll(), asio::detached);
     context_.run();
@@ -167,7 +175,8 @@ class LoadRunner {
 
   asio::awaitable<void> Converse(beast::tcp_stream& stream, const TimedRequest& request,
                                  ResponseTimer& timer) {
-    error_code error = co_await Connect(stream, load_.endpoint);
+    error_code error = resolve_error_;
+    if (!error) error = co_await Connect(stream, addresses_);
     if (error) co_return timer.OnFailure(Unreachable(load_.endpoint, error).message);
     const auto message =
         MakeRequest(http::verb::post, load_.endpoint, load_.path, load_.headers, request.body);
@@ -218,6 +227,8 @@ class LoadRunner {
   const std::function<void(size_t)>& on_finished_;
   asio::io_context context_;
   StreamEventParser event_parser_;
+  tcp::resolver::results_type addresses_;
+  error_code resolve_error_;
   std::deque<size_t> waiting_;
   size_t running_ = 0;
   size_t finished_ = 0;
