@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+import traceback
 from typing import Callable
 
 from test_results import Counts, UnreadableResults
@@ -122,6 +123,8 @@ def _run_stage(stage, shell):
         return stage.action(shell)
     except (StageFailed, UnreadableResults) as error:
         return Counts(failed=1, failures=[str(error)])
+    except Exception:  # A mistake in a stage's own code must not hide what the other stages found.
+        return Counts(failed=1, failures=traceback.format_exc().splitlines())
 
 
 def _report(outcome, log):
