@@ -2,7 +2,7 @@
 """Asks one question through several models of an OpenAI-compatible server at once and shows the answers as they come:
 in columns on a terminal, one after the other elsewhere.
 
-    scripts/demo_client.py --url http://127.0.0.1:30000 --question "What is the sea?" base pirate poet
+    scripts/demo_client.py --url http://127.0.0.1:30000 --question "How do I make coffee?" base pirate poet
 
 Standard library only.
 """

@@ -12,7 +12,7 @@ import demo_load
 from demo_server import Server, ServerFailed
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-QUESTION = "What is the sea?"
+QUESTION = "How do I make coffee?"  # None of the questions in demo/training.
 MAX_TOKENS = 80
 
 
