@@ -6,6 +6,7 @@ requests.
 """
 
 import json
+import shutil
 import subprocess
 import time
 
@@ -44,18 +45,17 @@ def run(command, log):
 
 
 def make_adapters(binary, model, cache):
-    """Makes the adapters that are missing in the cache; returns (name, folder) of all."""
-    adapters = [(f"load-{i:02}", cache / "adapters" / f"r{RANK}-{i:02}") for i in range(ADAPTERS)]
-    for i, (_, folder) in enumerate(adapters):
-        if folder.exists():
-            continue
-        # Made beside its place and then renamed, so that an interrupted demo leaves no half adapter behind.
+    """Makes the adapters where the cache has none; returns (name, folder) of all."""
+    folder = cache / "adapters" / f"r{RANK}-bfloat16"
+    if not folder.exists():
+        # Made beside its place and then renamed, so that an interrupted demo leaves no half set behind.
         part = folder.with_name(folder.name + ".part")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        command = [str(binary), "make", "adapter", "--model-path", str(model), "--rank", str(RANK)]
-        run([*command, "--seed", str(i), "--output", str(part)], cache / "demo-make.log")
+        shutil.rmtree(part, ignore_errors=True)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        command = [str(binary), "make", "adapter", "--model", str(model), "--rank", str(RANK), "--dtype", "bfloat16"]
+        run([*command, "--count", str(ADAPTERS), "--name", "load", str(part)], cache / "demo-make.log")
         part.rename(folder)
-    return adapters
+    return [(f"load-{i}", folder / f"load-{i}") for i in range(ADAPTERS)]
 
 
 def measure(binary, model, adapters, policy, cache):
@@ -68,6 +68,7 @@ def measure(binary, model, adapters, policy, cache):
         command += ["--dataset-name", "random-ids", "--random-input-len", "256", "--random-output-len", "64"]
         command += ["--num-prompts", str(REQUESTS), "--request-rate", str(REQUEST_RATE), "--seed", "1"]
         command += ["--lora-request-distribution", "uniform", "--output-file", str(results)]
+        command += ["--flush-cache", "--disable-tqdm"]
         command += ["--lora-name", *(name for name, _ in adapters)]
         run(command, cache / "demo-bench.log")
     result = json.loads(results.read_text().splitlines()[-1])
