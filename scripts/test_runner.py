@@ -11,6 +11,7 @@ from typing import Callable
 from test_results import Counts, UnreadableResults
 
 HEARTBEAT_SECONDS = 60
+END_SECONDS = 10
 TAIL_LINES = 60
 
 
@@ -86,8 +87,18 @@ class Shell:
                     print(f"test:   still at it: {_last_line(self.log)}", flush=True)
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                _end(process)
+
+
+def _end(process):
+    """Ends a process with what it started. Asked first: ninja and ctest give their children groups of their own, and
+    only they can end them."""
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _last_line(log):

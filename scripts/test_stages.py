@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import sys
 
 import test_results
@@ -153,6 +154,7 @@ def main():
     parser.add_argument("--stage", action="append", default=[], choices=[stage.name for stage in STAGES])
     parser.add_argument("--setup-seconds", type=float, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ended from outside, end what was started.
     outcomes = [Outcome("setup", arguments.setup_seconds, Counts(), "passed")]
     outcomes += run_stages(chosen_stages(arguments.quick, arguments.stage), ROOT, LOGS, STAGE_LIMIT_SECONDS)
     return 1 if print_table(outcomes).failed else 0
