@@ -37,7 +37,8 @@ void Engine::Turn() {
   Snapshot snapshot = TakeSnapshot();
   last_plan_ = MakePlan(snapshot, options_.limits, *policy_);
   if (!Apply(last_plan_)) {
-    // It held back its step for loads that could not begin (a read that lacks host memory): plan without them.
+    // It held back its step for loads that could not begin (a read that lacks host memory): plan
+    // without them.
     snapshot = TakeSnapshot();
     snapshot.may_load = false;
     last_plan_ = MakePlan(snapshot, options_.limits, *policy_);
