@@ -4,6 +4,15 @@
 
 #include <cstdlib>
 
+#if defined(__SANITIZE_ADDRESS__)
+// The interpreter is never stopped, so what it holds at the end (its _hashlib holds libcrypto's)
+// is no leak of ours.
+extern "C" const char* __lsan_default_suppressions();   // NOLINT
+extern "C" const char* __lsan_default_suppressions() {  // NOLINT
+  return "leak:libpython3\nleak:libcrypto\n";
+}
+#endif
+
 namespace weft::text {
 namespace {
 
