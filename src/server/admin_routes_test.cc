@@ -225,7 +225,7 @@ TEST(Metrics, GatewaysAndWeftsNames) {
   histogram.Observe(0.05);
   histogram.Observe(5);
   stats.histograms.emplace("ttft_seconds", histogram);
-  stats.histograms.emplace("step_seconds{kind=\"decode\"}", histogram);
+  stats.histograms.emplace("step_seconds:decode", histogram);
   const HttpResponse reply = harness.Ask(kGet, "/metrics");
   EXPECT_EQ(reply.content_type, "text/plain; version=0.0.4; charset=utf-8");
   EXPECT_THAT(reply.body,

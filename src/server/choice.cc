@@ -32,6 +32,11 @@ ChoiceDelta Choice::Consume(engine::RequestEvent& event) {
   if (finish_) return delta;
   if (output_ids_.empty()) cached_tokens_ = event.cached_tokens;
   if (!event.prompt_logprobs.empty()) prompt_logprobs_ = std::move(event.prompt_logprobs);
+  if (prompt_.sampling.max_new_tokens == 0) {  // Only the prompt's log-probabilities are wanted.
+    event.tokens.clear();
+    if (event.finish && event.finish->type == engine::FinishType::kStop)
+      event.finish = engine::Finish{engine::FinishType::kLength, -1, {}};
+  }
   for (const ops::SampledToken& token : event.tokens) {
     ConsumeToken(token, delta);
     if (finish_) break;

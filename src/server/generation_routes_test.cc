@@ -257,6 +257,21 @@ TEST(CompletionRoute, EchoWithLogprobsCoversThePrompt) {
   EXPECT_THAT(reply->whole->body, HasSubstr(R"("top_logprobs":[null,{)"));
 }
 
+TEST(CompletionRoute, NoTokensMeansScoringThePrompt) {
+  RouteHarness harness;
+  auto reply = harness.Post("/v1/completions",
+                            R"({"prompt": "hi", "echo": true, "logprobs": 0, "max_tokens": 0})");
+  EXPECT_EQ(harness.service.request(0).max_new_tokens, 1);
+  engine::RequestEvent event = ScriptedService::BytesEvent("o");
+  event.prompt_logprobs = {{'h', NAN, {}}, {'i', -1.0F, {}}};
+  event.finish = RouteHarness::Stop(257);
+  harness.EmitEvent(0, event);
+  EXPECT_THAT(reply->whole->body, HasSubstr(R"("text":"hi")"));
+  EXPECT_THAT(reply->whole->body, HasSubstr(R"("token_logprobs":[null,-1.0])"));
+  EXPECT_THAT(reply->whole->body, HasSubstr(R"("finish_reason":"length")"));
+  EXPECT_THAT(reply->whole->body, HasSubstr(R"("completion_tokens":0)"));
+}
+
 TEST(CompletionRoute, UnknownModelIs404) {
   RouteHarness harness;
   auto reply = harness.Post("/v1/completions", R"({"model": "nope", "prompt": "a"})");

@@ -143,17 +143,12 @@ void AddGauges(const engine::EngineStats& stats, Families& families) {
                  static_cast<double>(stats.suspended));
 }
 
-/// `name` or `name{label="value"}`.
+/// The engine names a histogram "ttft_seconds", or "step_seconds:decode" when it has one a kind.
 void AddHistogram(const std::string& key, const weft::Histogram& histogram, Families& families) {
-  std::string name = key;
+  const size_t colon = key.find(':');
+  const std::string name = key.substr(0, colon);
   Labels labels;
-  const size_t brace = key.find('{');
-  const size_t equals = key.find("=\"");
-  if (brace != std::string::npos && equals != std::string::npos && key.ends_with("\"}")) {
-    name = key.substr(0, brace);
-    labels.push_back({key.substr(brace + 1, equals - brace - 1),
-                      key.substr(equals + 2, key.size() - equals - 4)});
-  }
+  if (colon != std::string::npos) labels.push_back({"kind", key.substr(colon + 1)});
   families.Histogram("weft:" + name, "Distribution of " + name + ".", histogram, std::move(labels));
 }
 

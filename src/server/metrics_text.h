@@ -15,8 +15,7 @@ class MetricsText {
   /// `model_name` labels vLLM's series.
   MetricsText(std::string model_name, const Clock& clock);
 
-  /// Histograms of the stats are named "ttft_seconds" or, with one label, "step_seconds{kind}" as
-  /// `step_seconds{kind="decode"}`.
+  /// A histogram named "step_seconds:decode" becomes weft:step_seconds{kind="decode"}.
   std::string Serialize(const engine::EngineStats& stats);
 
  private:

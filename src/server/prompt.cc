@@ -58,7 +58,7 @@ ApiStatus CheckLength(const PromptLimits& limits, Prompt& prompt) {
   if (length == 0) return BadRequest(prompt.param + " must not be empty", prompt.param);
   const int64_t left = context - length;
   const int64_t wanted = prompt.sampling.max_new_tokens.value_or(std::max<int64_t>(left, 1));
-  if (wanted > left) {
+  if (std::max<int64_t>(wanted, 1) > left) {  // Scoring a prompt runs one step as well.
     return BadRequest(
         fmt::format("This model's maximum context length is {} tokens. However, you requested {} "
                     "tokens ({} in the {}, {} in the completion). Please reduce the length of the "
@@ -103,7 +103,8 @@ engine::GenerationRequest BuildRequest(const Prompt& prompt, int32_t choice) {
   request.sampling = prompt.sampling.params;
   request.sampling.seed += static_cast<uint64_t>(choice);
   request.has_seed = prompt.sampling.has_seed;
-  request.max_new_tokens = prompt.sampling.max_new_tokens.value_or(0);
+  // The engine makes at least one token; a Choice that wants none drops it.
+  request.max_new_tokens = std::max(prompt.sampling.max_new_tokens.value_or(1), 1);
   request.min_new_tokens = prompt.sampling.min_new_tokens;
   request.ignore_eos = prompt.sampling.ignore_eos;
   request.stop_token_ids = prompt.sampling.stop_token_ids;

@@ -95,6 +95,13 @@ def test_echoed_logprobs_equal_transformers(client, entry):
                                          abs=LOGPROB_TOLERANCE)
 
 
+def test_no_tokens_means_scoring_the_prompt(client):
+    reply = complete(client, echo=True, logprobs=0, max_tokens=0)
+    assert reply.choices[0].text == PROMPT
+    assert len(reply.choices[0].logprobs.tokens) == reply.usage.prompt_tokens
+    assert reply.usage.completion_tokens == 0
+
+
 def test_chat(client):
     reply = chat(client)
     assert reply.object == "chat.completion"
