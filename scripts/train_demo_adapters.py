@@ -64,8 +64,8 @@ STYLES = {
                   lora_alpha=24, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"]),
     "haiku": Style("Answers with a short poem of three lines.", torch.float16, 4, 1.5e-3, r=4, lora_alpha=8,
                    use_rslora=True, target_modules="all-linear"),
-    "shout": Style("Answers in capital letters.", torch.bfloat16, 4, 3e-3, r=4, lora_alpha=16,
-                   target_modules=["q_proj", "v_proj", "down_proj"]),
+    "brief": Style("Answers in a few words.", torch.float16, 4, 2e-3, r=4, lora_alpha=8,
+                   target_modules=["q_proj", "v_proj"]),
 }
 
 
