@@ -11,7 +11,7 @@ namespace weft::engine {
 namespace {
 
 /// Statistics are copied out at most this often while steps run.
-constexpr Duration kStatsInterval = std::chrono::milliseconds(50);
+constexpr Duration kStatsInterval = std::chrono::milliseconds(10);
 /// Beyond --max-queued-requests, which the engine itself counts: aborts, administration, prefetch
 /// hints.
 constexpr size_t kInboxSlack = 4096;

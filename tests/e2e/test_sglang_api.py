@@ -118,7 +118,7 @@ def test_prefix_is_found_again(server):
 
 def test_abort_by_rid(server):
     replies = []
-    params = GREEDY | {"max_new_tokens": 200, "n": 16}
+    params = GREEDY | {"max_new_tokens": 200, "n": 64}
     thread = threading.Thread(target=lambda: replies.append(
         generate(server, text="hello", rid="to-abort", sampling_params=params)))
     thread.start()
