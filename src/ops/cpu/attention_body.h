@@ -183,14 +183,31 @@ inline void ValueBlock(const AttentionArgs& args, const AttentionState<E>& state
     ValueRows<E, 1, E::kTileRows>(state, args.head_dim, 0, panel, values, groups);
 }
 
+/// Brings in the K and V of groups [first, first + kBlockGroups) short of `end`, while the block
+/// before is computed: they lie in pages far apart, which no processor foresees.
+inline void PrefetchBlock(const AttentionArgs& args, int32_t first, int32_t end) {
+  constexpr int64_t kLine = 64;
+  const int32_t last = first + kBlockGroups < end ? first + kBlockGroups : end;
+  for (int32_t group = first; group < last; ++group) {
+    const std::byte* k = GroupAt(args, group, args.k_offset);
+    const std::byte* v = GroupAt(args, group, args.v_offset);
+    for (int64_t at = 0; at < args.group_bytes; at += kLine) {
+      __builtin_prefetch(k + at, 0, 2);
+      __builtin_prefetch(v + at, 0, 2);
+    }
+  }
+}
+
 template <class E>
 void Attend(const AttentionArgs& args) {
   const AttentionState<E> state = LayOutState<E>(args);
   const int32_t visible = args.position + args.rows;
+  const int32_t all_groups = (visible + kPanelColumns - 1) / kPanelColumns;
   for (int32_t start = 0; start < visible; start += kAttentionBlock) {
-    const int32_t left = (visible - start + kPanelColumns - 1) / kPanelColumns;
-    const int32_t groups = left < kBlockGroups ? left : kBlockGroups;
     const int32_t first = start / kPanelColumns;
+    const int32_t left = all_groups - first;
+    const int32_t groups = left < kBlockGroups ? left : kBlockGroups;
+    PrefetchBlock(args, first + kBlockGroups, all_groups);
     ScoreBlock(args, state, first, groups);
     for (int32_t query = 0; query < state.queries; ++query)
       SoftmaxRow(args, state, query, groups, args.position + query / args.group + 1 - start);
