@@ -1,6 +1,7 @@
 # weft_library(NAME SOURCES a.cc ... DEPS lib ...): the static library of one folder.
 # weft_test(NAME SOURCES a_test.cc ... DEPS lib ...): a GoogleTest binary, registered with ctest as one test.
-# weft_fuzzer(NAME SOURCES a_fuzz.cc DEPS lib ...): a libFuzzer binary; its seeds lie in tests/corpus/NAME.
+# weft_fuzzer(NAME SOURCES a_fuzz.cc DEPS lib ...): a libFuzzer binary; its seeds lie in tests/corpus/NAME. Registered
+# with ctest as a run of WEFT_FUZZ_SECONDS that begins with the seeds; what it finds stays in the build folder.
 function(weft_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
@@ -28,4 +29,10 @@ function(weft_fuzzer name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS})
+  set(found ${CMAKE_CURRENT_BINARY_DIR}/${name}.found)
+  file(MAKE_DIRECTORY ${found})
+  add_test(NAME ${name}
+    COMMAND ${name} -max_total_time=${WEFT_FUZZ_SECONDS} -timeout=10 -rss_limit_mb=2048 -artifact_prefix=${found}/
+      ${found} ${CMAKE_SOURCE_DIR}/tests/corpus/${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 900)
 endfunction()

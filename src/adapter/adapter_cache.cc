@@ -45,10 +45,13 @@ bool AdapterCache::StartRead(AdapterRecord& record) {
   if (record.residency.host != HostTier::kAbsent) return true;
   if (reads_in_flight_ >= options_.max_concurrent_reads) return false;
   record.Apply(ResidencyEvent::kStartRead);
-  ++reads_in_flight_;
   if (record.opened) {
-    if (!TryRead(record)) awaiting_room_.push_back(record.version);
+    if (!TryRead(record)) {
+      awaiting_room_.push_back(record.version);
+      return false;
+    }
   } else {
+    ++reads_in_flight_;
     record.read_cancelled = std::make_shared<CancelFlag>(false);
     io_.Open({record.version, record.path, record.discovered ? options_.lora_dir : std::string()});
   }
@@ -62,6 +65,7 @@ bool AdapterCache::TryRead(AdapterRecord& record) {
   if (!allocated) return false;
   record.host_pages = *std::move(allocated);
   ++host_images_;
+  ++reads_in_flight_;
   record.read_cancelled = std::make_shared<CancelFlag>(false);
   ReadJob job{record.version, record.opened, {}, record.read_cancelled};
   for (const PageIndex page : record.host_pages) {
@@ -72,29 +76,37 @@ bool AdapterCache::TryRead(AdapterRecord& record) {
 }
 
 bool AdapterCache::MakeHostRoom(int32_t pages, const AdapterRecord& wanting) {
-  const auto fits = [&] {
-    return host_pool_.free() >= pages &&
-           (options_.max_loaded == 0 || host_images_ < options_.max_loaded);
-  };
-  while (!fits()) {
-    AdapterRecord* victim = NextHostEviction(wanting);
-    if (victim == nullptr) return false;
-    ReleaseHost(*victim);
+  std::vector<AdapterRecord*> victims;
+  for (const auto& [version, record] : records_) {
+    if (HostEvictable(*record, wanting)) victims.push_back(record.get());
   }
+  // First what no waiting request needs, longest unused first; then what is needed last.
+  std::stable_sort(
+      victims.begin(), victims.end(), [](const AdapterRecord* a, const AdapterRecord* b) {
+        if (a->NeedsImage() != b->NeedsImage()) return !a->NeedsImage();
+        return a->NeedsImage() ? a->first_waiting > b->first_waiting : a->last_use < b->last_use;
+      });
+  // Nothing is given up for a read that would not fit all the same.
+  int32_t room = host_pool_.free();
+  int32_t images = host_images_;
+  size_t count = 0;
+  const auto fits = [&] {
+    return room >= pages && (options_.max_loaded == 0 || images < options_.max_loaded);
+  };
+  for (; count < victims.size() && !fits(); ++count, --images) {
+    room += static_cast<int32_t>(victims[count]->host_pages.size());
+  }
+  if (!fits()) return false;
+  for (size_t i = 0; i < count; ++i) ReleaseHost(*victims[i]);
   return true;
 }
 
-AdapterRecord* AdapterCache::NextHostEviction(const AdapterRecord& wanting) const {
-  AdapterRecord* victim = nullptr;
-  for (const auto& [version, record] : records_) {
-    const bool needed_for_copy = record->waiting > 0 && !record->ready();
-    if (record.get() == &wanting || record->residency.host != HostTier::kReady || record->pinned ||
-        record->copy_cancelled != nullptr || needed_for_copy) {
-      continue;
-    }
-    if (victim == nullptr || record->last_use < victim->last_use) victim = record.get();
-  }
-  return victim;
+bool AdapterCache::HostEvictable(const AdapterRecord& record, const AdapterRecord& wanting) const {
+  const bool needed_sooner =
+      record.NeedsImage() && (wanting.waiting == 0 || record.first_waiting < wanting.first_waiting);
+  return &record != &wanting && record.residency.host == HostTier::kReady &&
+         (!record.pinned || record.ready()) && record.residency.device != DeviceTier::kCopying &&
+         record.residency.device != DeviceTier::kReleasing && !needed_sooner;
 }
 
 int32_t AdapterCache::ReclaimablePages(const AdapterRecord* except) const {
@@ -166,7 +178,6 @@ void AdapterCache::ReleaseHost(AdapterRecord& record) {
   if (record.read_cancelled) record.read_cancelled->store(true, std::memory_order_relaxed);
   if (record.residency.host == HostTier::kReading && record.read_cancelled == nullptr) {
     std::erase(awaiting_room_, record.version);
-    --reads_in_flight_;
   }
   record.Apply(ResidencyEvent::kReleaseHost);
   FinishHostRelease(record);
@@ -217,32 +228,59 @@ void AdapterCache::On(const AdapterOpened& message) {
   AdapterRecord* record = Find(message.version);
   WEFT_CHECK(record != nullptr);
   record->read_cancelled.reset();
+  --reads_in_flight_;
   if (message.opened.ok()) record->opened = *message.opened;
   if (record->residency.host == HostTier::kReleasing) {
-    --reads_in_flight_;
     FinishHostRelease(*record);
     Settle(*record);
     return;
   }
   if (!message.opened.ok()) {
-    --reads_in_flight_;
     Fail(*record, message.opened.error());
     return;
   }
-  const int32_t pages = record->image_pages();
-  const int32_t device_room = options_.adapter_page_limit > 0
-                                  ? std::min(options_.adapter_page_limit, device_pool_.total())
-                                  : device_pool_.total();
-  if (pages > device_room || pages > host_pool_.total()) {
-    --reads_in_flight_;
-    Fail(*record,
-         MakeError(ErrorCode::kResourceExhausted,
-                   "takes {} pages of {}, but {} are available on the device (--lora-memory, "
-                   "--kv-memory) and {} in host memory (--lora-host-memory)",
-                   pages, FormatBytes(options_.page_bytes), device_room, host_pool_.total()));
+  const Status fits = CheckRoom(*record);
+  if (!fits.ok()) {
+    Fail(*record, fits.error());
     return;
   }
   if (!TryRead(*record)) awaiting_room_.push_back(record->version);
+}
+
+int32_t AdapterCache::PinnedPages() const {
+  int32_t pages = 0;
+  for (const auto& [version, record] : records_) {
+    const bool stays = record->residency.lifecycle == Lifecycle::kActive;
+    if (record->pinned && stays) pages += record->image_pages();
+  }
+  return pages;
+}
+
+/// Pinned adapters never give way, so they must leave room for the largest of the others.
+Status AdapterCache::CheckRoom(const AdapterRecord& record) const {
+  const int32_t room = options_.adapter_page_limit > 0
+                           ? std::min(options_.adapter_page_limit, device_pool_.total())
+                           : device_pool_.total();
+  int32_t largest = 0;
+  for (const auto& [version, other] : records_) {
+    if (!other->pinned) largest = std::max(largest, other->image_pages());
+  }
+  const int32_t pinned = PinnedPages();
+  if (pinned + largest > room) {
+    return MakeError(
+        ErrorCode::kResourceExhausted,
+        "takes {} pages of {}; pinned adapters take {} and the largest other one {}, but "
+        "adapters may hold only {} pages on the device; give them more with "
+        "--lora-memory or --kv-memory, or pin fewer",
+        record.image_pages(), FormatBytes(options_.page_bytes), pinned, largest, room);
+  }
+  if (record.image_pages() > host_pool_.total()) {
+    return MakeError(ErrorCode::kResourceExhausted,
+                     "takes {} pages of {}, but host memory for adapters has only {}; start the "
+                     "server with more --lora-host-memory",
+                     record.image_pages(), FormatBytes(options_.page_bytes), host_pool_.total());
+  }
+  return OkStatus();
 }
 
 void AdapterCache::On(const AdapterRead& message) {
@@ -314,10 +352,15 @@ void AdapterCache::Sweep() {
       Settle(*record);
     }
   }
+  // Who waits longest is first, and nobody takes the room from under it.
+  std::stable_sort(awaiting_room_.begin(), awaiting_room_.end(),
+                   [this](AdapterVersion a, AdapterVersion b) {
+                     return Find(a)->first_waiting < Find(b)->first_waiting;
+                   });
   for (const AdapterVersion version : std::vector(awaiting_room_)) {
     AdapterRecord* record = Find(version);
     WEFT_CHECK(record != nullptr);
-    if (!TryRead(*record)) break;
+    if (reads_in_flight_ >= options_.max_concurrent_reads || !TryRead(*record)) break;
     std::erase(awaiting_room_, version);
   }
 }

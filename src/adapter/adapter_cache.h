@@ -105,7 +105,8 @@ class AdapterCache {
   std::function<void(AdapterVersion)> on_gone;
 
   int32_t reads_in_flight() const { return reads_in_flight_; }
-  int32_t device_pages_limit() const { return options_.adapter_page_limit; }
+  /// Device pages that pinned adapters hold or will hold.
+  int32_t PinnedPages() const;
   Bytes host_bytes() const;
   uint64_t evictions() const { return evictions_; }
   uint64_t copied_bytes() const { return copied_bytes_; }
@@ -114,8 +115,9 @@ class AdapterCache {
 
  private:
   bool MakeHostRoom(int32_t pages, const AdapterRecord& wanting);
-  AdapterRecord* NextHostEviction(const AdapterRecord& wanting) const;
+  bool HostEvictable(const AdapterRecord& record, const AdapterRecord& wanting) const;
   bool TryRead(AdapterRecord& record);
+  Status CheckRoom(const AdapterRecord& record) const;
   void ReleaseHost(AdapterRecord& record);
   void FinishHostRelease(AdapterRecord& record);
   void Fail(AdapterRecord& record, const Error& error);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -39,6 +40,8 @@ struct AdapterRecord {
   int32_t leases = 0;   ///< Live Lease objects.
   int32_t users = 0;    ///< Requests bound to this version that have not ended.
   int32_t waiting = 0;  ///< Of those, requests that are not running.
+  /// The earliest of the waiting ones, as of this turn; far in the future when there is none.
+  RequestId first_waiting{std::numeric_limits<int64_t>::max()};
   int64_t last_use = 0;
   int64_t resident_since = 0;
   StepId last_step{0};  ///< The last submitted step that reads its pages.
@@ -50,6 +53,8 @@ struct AdapterRecord {
   void Apply(ResidencyEvent event);
 
   int32_t image_pages() const { return opened ? opened->layout.pages : 0; }
+  /// Whether a waiting request needs the host image for a copy yet to begin.
+  bool NeedsImage() const { return waiting > 0 && !ready(); }
   bool ready() const { return residency.device == DeviceTier::kReady; }
   bool idle_on_device() const { return ready() && leases == 0 && !pinned; }
 };

@@ -1,5 +1,7 @@
 #include "adapter/copier.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -20,6 +22,7 @@ Copier::Copier(device::Device& device, const CopierOptions& options, const Clock
   WEFT_CHECK(options_.in_flight > 0);
   for (int i = 0; i < options_.in_flight; ++i) free_events_.push_back(device.CreateEvent());
   thread_ = std::thread([this] { Run(); });
+  pthread_setname_np(thread_.native_handle(), "weft-copier");
 }
 
 Copier::~Copier() { Stop(); }

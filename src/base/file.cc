@@ -61,7 +61,8 @@ class LocalFileSystem final : public FileSystem {
  public:
   Result<std::unique_ptr<File>> Open(const std::string& path) override {
     AssertMayBlock("FileSystem::Open");
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    // Opening a pipe would wait for its writer; for a regular file O_NONBLOCK changes nothing.
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) return FromErrno(path, "open");
     struct stat status {};
     if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {

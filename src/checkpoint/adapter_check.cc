@@ -116,6 +116,7 @@ class Checker {
   static Result<PatternKeys> Compile(const std::vector<std::pair<std::string, T>>& pattern,
                                      std::string_view field) {
     std::vector<std::string> keys;
+    keys.reserve(pattern.size());
     for (const auto& [key, value] : pattern) keys.push_back(key);
     return PatternKeys::Compile(keys, field);
   }

@@ -58,6 +58,19 @@ Result<AdapterFiles> OpenAdapter(FileSystem& files, const std::string& folder,
   return adapter;
 }
 
+Result<std::unique_ptr<File>> OpenAdapterWeights(FileSystem& files, const AdapterFiles& adapter) {
+  WEFT_ASSIGN_OR_RETURN(std::unique_ptr<File> file, files.Open(adapter.weights_path));
+  // After opening: a file that was put in its place before shows now, one put there later is not
+  // the one that is open.
+  WEFT_ASSIGN_OR_RETURN(const FileStamp stamp, files.Stat(adapter.weights_path));
+  if (stamp != adapter.weights_stamp || file->size() != adapter.weights_stamp.size) {
+    return MakeError(ErrorCode::kUnavailable,
+                     "'{}' has changed since it was checked; load the adapter again",
+                     adapter.weights_path);
+  }
+  return file;
+}
+
 Status ReadModule(const File& file, const AdapterModule& module, std::span<float> a,
                   std::span<float> b) {
   const std::pair<const TensorRef*, std::span<float>> both[] = {{&module.a, a}, {&module.b, b}};

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -69,6 +70,10 @@ Result<AdapterFiles> CheckAdapter(const AdapterConfig& config, const Safetensors
 /// header only. Blocks; for loader threads.
 Result<AdapterFiles> OpenAdapter(FileSystem& files, const std::string& folder,
                                  const ModelConfig& model, const AdapterLimits& limits);
+
+/// Opens the weights of a checked adapter for reading. When they are no longer the file that was
+/// checked, that is an error, so that no offset is used on another file. Blocks.
+Result<std::unique_ptr<File>> OpenAdapterWeights(FileSystem& files, const AdapterFiles& adapter);
 
 /// Reads one module's matrices as float, row-major ([rank, in] and [out, rank]). An element that is
 /// NaN or infinite is an error that names the tensor and the index. Blocks.

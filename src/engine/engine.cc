@@ -32,10 +32,18 @@ void Engine::Turn() {
   ++turn_;
   prefix_.SetNow(turn_);
   adapters_.SetNow(turn_);
+  RankWaitingAdapters();
   adapters_.Sweep();
-  const Snapshot snapshot = TakeSnapshot();
+  Snapshot snapshot = TakeSnapshot();
   last_plan_ = MakePlan(snapshot, options_.limits, *policy_);
-  Apply(last_plan_);
+  if (!Apply(last_plan_)) {
+    // It held back its step for loads that could not begin (a read that lacks host memory): plan
+    // without them.
+    snapshot = TakeSnapshot();
+    snapshot.may_load = false;
+    last_plan_ = MakePlan(snapshot, options_.limits, *policy_);
+    Apply(last_plan_);
+  }
   DeliverEvents();
 }
 

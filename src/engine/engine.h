@@ -111,16 +111,19 @@ class Engine {
   AdapterInfo Describe(const adapter::AdapterRecord& record) const;
 
   // engine_step.cc: snapshot, plan, apply, submit, collect.
+  void RankWaitingAdapters();
   Snapshot TakeSnapshot();
   SequenceView View(const Sequence& sequence, bool peek) const;
-  void Apply(const Plan& plan);
+  /// False: the plan held back its step for loads, and none of them could begin.
+  bool Apply(const Plan& plan);
   void Suspend(Sequence& sequence);
   bool StartSequence(Sequence& sequence);
   bool GrowPages(Sequence& sequence, int32_t tokens);
   bool ReclaimPages(int32_t wanted, const adapter::AdapterRecord* except);
   bool LoadToDevice(adapter::AdapterRecord& record, adapter::CopyUrgency urgency, bool may_evict);
   void ApplySlices(const Plan& plan, std::vector<Plan::Slice>& runnable);
-  void ApplyLoads(const Plan& plan);
+  /// How many of the planned loads began.
+  int32_t ApplyLoads(const Plan& plan);
   void SubmitStep(const std::vector<Plan::Slice>& slices);
   void AppendSlice(Sequence& sequence, int32_t rows, StepJob& job, InFlight& step,
                    int32_t& logits_rows);

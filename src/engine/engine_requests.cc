@@ -100,11 +100,15 @@ Status Engine::CheckFits(const GenerationRequest& request,
                          const adapter::AdapterRecord* adapter) const {
   const auto tokens = static_cast<int32_t>(request.prompt.size()) + request.max_new_tokens;
   const int32_t adapter_pages = adapter == nullptr ? 0 : adapter->image_pages();
-  if (PagesFor(tokens + 1) + adapter_pages <= pool_.total()) return OkStatus();
-  return MakeError(ErrorCode::kInvalidArgument,
-                   "{} tokens take {} pages and the adapter {}, but the whole pool has {}; ask for "
-                   "fewer tokens, or start the server with more --kv-memory",
-                   tokens, PagesFor(tokens + 1), adapter_pages, pool_.total());
+  const bool pinned = adapter != nullptr && adapter->pinned;
+  const int32_t room = pool_.total() - adapters_.PinnedPages() + (pinned ? adapter_pages : 0);
+  if (PagesFor(tokens + 1) + adapter_pages <= room) return OkStatus();
+  return MakeError(
+      ErrorCode::kInvalidArgument,
+      "{} tokens take {} pages and the adapter {}, but the pool has {}{}; ask for fewer "
+      "tokens, or start the server with more --kv-memory",
+      tokens, PagesFor(tokens + 1), adapter_pages, room,
+      room < pool_.total() ? " beside pinned adapters" : "");
 }
 
 void Engine::Refuse(const SubmitMessage& message, const Error& error) {

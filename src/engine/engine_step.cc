@@ -1,5 +1,6 @@
 // One step: snapshot, plan applied, batch submitted, tokens collected.
 #include <algorithm>
+#include <limits>
 #include <span>
 #include <utility>
 
@@ -51,6 +52,17 @@ SequenceView Engine::View(const Sequence& sequence, bool peek) const {
   return view;
 }
 
+/// Which adapter is needed first.
+void Engine::RankWaitingAdapters() {
+  for (adapter::AdapterRecord* record : adapters_.Records()) {
+    record->first_waiting = RequestId(std::numeric_limits<int64_t>::max());
+  }
+  for (const auto& [id, sequence] : waiting_) {
+    if (sequence->adapter == nullptr) continue;
+    sequence->adapter->first_waiting = std::min(sequence->adapter->first_waiting, id);
+  }
+}
+
 Snapshot Engine::TakeSnapshot() {
   Snapshot snapshot;
   snapshot.free_pages = pool_.free();
@@ -92,7 +104,7 @@ Snapshot Engine::TakeSnapshot() {
 // --- Applying a plan
 // -------------------------------------------------------------------------------------------------
 
-void Engine::Apply(const Plan& plan) {
+bool Engine::Apply(const Plan& plan) {
   for (const RequestId id : plan.suspend) Suspend(*running_.at(id));
   for (const RequestId id : plan.revoke) {
     const auto found = waiting_.find(id);
@@ -100,8 +112,9 @@ void Engine::Apply(const Plan& plan) {
   }
   std::vector<Plan::Slice> runnable;
   ApplySlices(plan, runnable);
-  ApplyLoads(plan);
+  const int32_t loads_begun = ApplyLoads(plan);
   if (!runnable.empty()) SubmitStep(runnable);
+  return in_flight_ || !plan.starts_loads() || loads_begun > 0;
 }
 
 void Engine::Suspend(Sequence& sequence) {
@@ -188,7 +201,7 @@ bool Engine::ReclaimPages(int32_t wanted, const adapter::AdapterRecord* except) 
   return true;
 }
 
-void Engine::ApplyLoads(const Plan& plan) {
+int32_t Engine::ApplyLoads(const Plan& plan) {
   for (const RequestId id : plan.lease) {
     const auto found = waiting_.find(id);
     if (found == waiting_.end()) continue;
@@ -198,21 +211,22 @@ void Engine::ApplyLoads(const Plan& plan) {
       sequence.lease = adapter::Lease(*sequence.adapter);
     }
   }
-  bool started = false;
+  int32_t begun = 0;
   for (const RequestId id : plan.copy) {
     Sequence& sequence = *waiting_.at(id);
     if (LoadToDevice(*sequence.adapter, adapter::CopyUrgency::kRequested, true)) {
       sequence.lease = adapter::Lease(*sequence.adapter);
-      started = true;
+      ++begun;
     }
   }
   for (const AdapterVersion version : plan.read) {
-    started |= adapters_.StartRead(*adapters_.Find(version));
+    begun += adapters_.StartRead(*adapters_.Find(version)) ? 1 : 0;
   }
   for (const AdapterVersion version : plan.prefetch) {
     LoadToDevice(*adapters_.Find(version), adapter::CopyUrgency::kPrefetch, false);
   }
-  if (started) stepped_since_loads_ = false;
+  if (begun > 0) stepped_since_loads_ = false;
+  return begun;
 }
 
 bool Engine::LoadToDevice(adapter::AdapterRecord& record, adapter::CopyUrgency urgency,
@@ -317,7 +331,8 @@ void Engine::On(StepDone message) {
   adapters_.OnStepCompleted(message.id);
   ++statistics_.stats().steps_total;
   const char* kind = !step.has_prefill ? "decode" : (step.has_decode ? "mixed" : "prefill");
-  statistics_.Observe(std::string("step_seconds:") + kind, message.end - message.begin);
+  statistics_.Observe("step_seconds{kind=\"" + std::string(kind) + "\"}",
+                      message.end - message.begin);
   if (trace_ != nullptr) {
     trace_->Span(Trace::Group::kEngine, "compute", kind, message.begin, message.end,
                  "{\"step\":" + std::to_string(message.id.value()) +

@@ -43,6 +43,7 @@ class Planner {
   int32_t AvailablePages() const {
     return free_pages_ + snapshot_.evictable_prefix_pages + idle_pages_;
   }
+  bool CanStay(const AdapterState& adapter) const;
   void TakeLease(AdapterState& adapter);
   void EndLease(AdapterState& adapter);
   adapter::LoadSituation Situation();
@@ -52,7 +53,9 @@ class Planner {
   bool RevokeYoungestWaiting(RequestId later_than);
   void ScheduleRunning();
   void AdmitWaiting();
-  bool Fits(const SequenceView& sequence);
+  bool WithinCaps(const SequenceView& sequence) const;
+  bool FindPages(const SequenceView& sequence);
+  int32_t RevocablePages(RequestId later_than, const AdapterState* except) const;
   void Admit(const SequenceView& sequence);
   void PlanLoads();
   bool PlanDeviceLoad(const SequenceView& sequence, AdapterState& adapter);
@@ -105,6 +108,15 @@ bool Planner::AdapterReady(const SequenceView& sequence) {
   return adapter == nullptr || adapter->view.device == DeviceTier::kReady;
 }
 
+/// An idle adapter can be leased unless its pages are spoken for by what was planned before.
+bool Planner::CanStay(const AdapterState& adapter) const {
+  if (!adapter.idle()) return true;
+  const bool within_limit =
+      limits_.adapter_page_limit == 0 ||
+      adapter_pages_ - idle_pages_ + adapter.view.pages <= limits_.adapter_page_limit;
+  return within_limit && AvailablePages() >= adapter.view.pages;
+}
+
 void Planner::TakeLease(AdapterState& adapter) {
   if (adapter.idle()) idle_pages_ -= adapter.view.pages;
   ++adapter.leases;
@@ -140,11 +152,12 @@ adapter::LoadSituation Planner::Situation() {
 Plan Planner::Run() {
   const adapter::LoadSituation before = Situation();
   // A load that reached host memory goes on to the device within its group.
-  const bool may_start = policy_.MayStartLoads(before);
-  const bool may_continue = may_start || !snapshot_.step_in_flight;
+  const bool may_start = snapshot_.may_load && policy_.MayStartLoads(before);
+  const bool may_continue = snapshot_.may_load && (may_start || !snapshot_.step_in_flight);
   if (!snapshot_.step_in_flight) {
     KeepRunningWithinPages();
-    AdmitWaiting();
+    // Pages that one sequence had to give up are not for newcomers.
+    if (plan_.suspend.empty()) AdmitWaiting();
   }
   if (may_continue) {
     if (!may_start) reads_ = limits_.max_reads;
@@ -210,6 +223,24 @@ bool Planner::RevokeYoungestWaiting(RequestId later_than) {
   return false;
 }
 
+/// Pages that come free when every waiting request after `later_than` gives up its lease.
+int32_t Planner::RevocablePages(RequestId later_than, const AdapterState* except) const {
+  std::unordered_map<AdapterVersion, int32_t> held;
+  for (const SequenceView& sequence : snapshot_.waiting) {
+    const bool holds =
+        sequence.has_lease && !revoked_.contains(sequence.id) && !admitted_.contains(sequence.id);
+    if (holds && sequence.id > later_than) ++held[sequence.adapter];
+  }
+  int32_t pages = 0;
+  for (const auto& [version, leases] : held) {
+    const AdapterState& adapter = adapters_.at(version);
+    const bool freed = adapter.view.device == DeviceTier::kReady && !adapter.view.pinned &&
+                       !adapter.claimed && adapter.leases == leases;
+    if (freed && &adapter != except) pages += adapter.view.pages;
+  }
+  return pages;
+}
+
 void Planner::ScheduleRunning() {
   for (const SequenceView& sequence : snapshot_.running) {
     if (suspended_.contains(sequence.id)) continue;
@@ -227,16 +258,30 @@ void Planner::ScheduleRunning() {
   }
 }
 
-bool Planner::Fits(const SequenceView& sequence) {
+bool Planner::WithinCaps(const SequenceView& sequence) const {
   if (running_ >= limits_.max_running || prefill_budget_ == 0) return false;
   const bool new_adapter =
       sequence.adapter != kBaseModel && !step_adapters_.contains(sequence.adapter);
-  if (new_adapter && static_cast<int32_t>(step_adapters_.size()) >= limits_.max_adapters_per_step) {
-    return false;
-  }
+  return !new_adapter ||
+         static_cast<int32_t>(step_adapters_.size()) < limits_.max_adapters_per_step;
+}
+
+/// Whether there are pages for it; for one that nobody may pass any more, or when nothing runs,
+/// leases of later requests are revoked to find them.
+bool Planner::FindPages(const SequenceView& sequence) {
   const AdapterState* adapter = Adapter(sequence.adapter);
-  const int32_t leased = adapter != nullptr && adapter->idle() ? adapter->view.pages : 0;
-  return AvailablePages() - leased >= AdmissionPages(sequence);
+  const auto fits = [&] {
+    const int32_t leased = adapter != nullptr && adapter->idle() ? adapter->view.pages : 0;
+    return AvailablePages() - leased >= AdmissionPages(sequence);
+  };
+  if (fits()) return true;
+  if (running_ > 0 && sequence.overtaken < limits_.max_overtakes) return false;
+  if (AvailablePages() + RevocablePages(sequence.id, adapter) < AdmissionPages(sequence))
+    return false;
+  while (!fits()) {
+    if (!RevokeYoungestWaiting(sequence.id)) return false;
+  }
+  return true;
 }
 
 void Planner::Admit(const SequenceView& sequence) {
@@ -258,7 +303,7 @@ void Planner::AdmitWaiting() {
   bool somebody_stays = false;
   for (const SequenceView& sequence : snapshot_.waiting) {
     if (passes_left <= 0) return;
-    if (AdapterReady(sequence) && Fits(sequence)) {
+    if (AdapterReady(sequence) && WithinCaps(sequence) && FindPages(sequence)) {
       Admit(sequence);
       if (somebody_stays) --passes_left;
     } else {
@@ -277,7 +322,7 @@ void Planner::PlanLoads() {
     switch (adapter.view.device) {
       case DeviceTier::kReady:
       case DeviceTier::kCopying:
-        if (room && !revoked_.contains(sequence.id)) {
+        if (room && !revoked_.contains(sequence.id) && CanStay(adapter)) {
           TakeLease(adapter);
           plan_.lease.push_back(sequence.id);
         }
@@ -322,8 +367,10 @@ bool Planner::MakeAdapterRoom(const SequenceView& sequence, const AdapterState& 
   };
   const bool nothing_runs = running_ == 0 && !snapshot_.step_in_flight;
   const bool last_in_line = sequence.overtaken >= limits_.max_overtakes;
+  if (fits()) return true;
+  if (!nothing_runs && !last_in_line) return false;
+  if (AvailablePages() + RevocablePages(sequence.id, &adapter) < pages) return false;
   while (!fits()) {
-    if (!nothing_runs && !last_in_line) return false;
     if (!RevokeYoungestWaiting(sequence.id)) return false;
   }
   return true;

@@ -50,6 +50,7 @@ struct Snapshot {
   int32_t adapter_pages = 0;  ///< Held by adapters now.
   int32_t reads_in_flight = 0;
   bool step_in_flight = false;
+  bool may_load = true;  ///< False: loads were tried in this turn and could not begin.
   bool stepped_since_loads = true;
   std::vector<SequenceView> running;  ///< By arrival.
   std::vector<SequenceView> waiting;  ///< By arrival; suspended ones too.

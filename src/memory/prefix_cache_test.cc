@@ -133,6 +133,22 @@ TEST_F(PrefixCacheTest, DropUnusedFreesOneVersionAndKeepsWhatIsHeld) {
   EXPECT_EQ(pool_.free(), pool_.total());
 }
 
+TEST_F(PrefixCacheTest, RecencyIsTheTurnAndThenTheOrderInTheTurn) {
+  EXPECT_EQ(cache_.OldestUnused(), std::nullopt);
+  cache_.SetNow(5);
+  PublishUnused(kOne, {1, 2});
+  PublishUnused(kOne, {3, 4});
+  cache_.SetNow(8);
+  PublishUnused(kTwo, {5, 6});
+  EXPECT_EQ(HitLength(kOne, {1, 2}), 1U);  // Used again in turn 8.
+  EXPECT_EQ(cache_.OldestUnused(), 5);
+  ASSERT_TRUE(cache_.EvictLeastRecent());
+  EXPECT_EQ(HitLength(kOne, {3, 4}), 0U);
+  EXPECT_EQ(cache_.OldestUnused(), 8);
+  ASSERT_TRUE(cache_.EvictLeastRecent());
+  EXPECT_EQ(HitLength(kTwo, {5, 6}), 0U);
+}
+
 TEST(PrefixCacheHash, CollidingPagesAreToldApartByTheirTokens) {
   PagePool pool(10);
   PrefixCache cache(pool, 2, [](std::span<const TokenId>) { return uint64_t{42}; });
@@ -258,7 +274,9 @@ class Twin {
     std::vector<TokenId> tokens(random_() % 13);
     for (TokenId& token : tokens) token = static_cast<TokenId>(random_() % 3);
     const auto max_pages = static_cast<int32_t>(random_() % 6);
+    const int32_t peeked = cache_.Peek(version, tokens, max_pages);
     const auto match = cache_.Hold(version, tokens, max_pages);
+    ASSERT_EQ(peeked, static_cast<int32_t>(match.nodes.size()));
     std::vector<TokenId> prefix;
     size_t found = 0;
     while (static_cast<int32_t>(found) < max_pages && prefix.size() + 2 <= tokens.size()) {

@@ -256,10 +256,39 @@ void History::OnFinish(Tracked& tracked, const engine::Finish& finish) {
   }
 }
 
+/// The engine's state, for whoever looks into a violation.
+std::string History::State() {
+  std::string text =
+      fmt::format("{} of {} pages free, {} unused prefix pages\n", engine_->pool().free(),
+                  engine_->pool().total(), engine_->prefix_cache().evictable());
+  for (const auto& [id, sequence] : engine_->sequences()) {
+    text += fmt::format(
+        "  request {}: state {}, adapter {}, {} known, {} computed, {} pages, lease {}, overtaken "
+        "{}\n",
+        id.value(), static_cast<int>(sequence->state), sequence->version().value(),
+        sequence->known(), sequence->computed, sequence->pages.size(),
+        static_cast<bool>(sequence->lease), sequence->overtaken);
+  }
+  const engine::Plan& plan = engine_->last_plan();
+  text +=
+      fmt::format("  last plan: {} slices, {} suspend, {} revoke, {} lease, {} copy, {} read\n",
+                  plan.slices.size(), plan.suspend.size(), plan.revoke.size(), plan.lease.size(),
+                  plan.copy.size(), plan.read.empty() ? -1 : plan.read[0].value());
+  for (const adapter::AdapterRecord* record : engine_->adapters().Records()) {
+    text += fmt::format(
+        "  adapter {} '{}': host {}, device {}, {}, {} pages, {} leases, {} users, {} waiting\n",
+        record->version.value(), record->name, Name(record->residency.host),
+        Name(record->residency.device), Name(record->residency.lifecycle), record->image_pages(),
+        record->leases, record->users, record->waiting);
+  }
+  return text;
+}
+
 void History::Violate(const std::string& what) {
   if (outcome_.violation) return;
   outcome_.violation =
-      fmt::format("at {:.3f} ms: {}", Seconds(clock_.Now().time_since_epoch()) * 1e3 - 3.6e6, what);
+      fmt::format("at {:.3f} ms: {}\n{}", Seconds(clock_.Now().time_since_epoch()) * 1e3 - 3.6e6,
+                  what, State());
 }
 
 // --- Checks

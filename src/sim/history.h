@@ -62,6 +62,7 @@ class History {
   void CheckOvertaking();      // P6
   void CheckEnded();           // P7
   void CheckEverythingFree();  // P7, P9
+  std::string State();
   void Violate(const std::string& what);
   void EndAll();
 

@@ -47,7 +47,7 @@ class Drawing {
     engine.limits.max_prefill_tokens = random_.Between(3, 80);
     engine.limits.max_overtakes = random_.Between(1, 20);
     engine.limits.max_reads = random_.Between(1, 4);
-    largest_image_ = 24;  // Pages of rank 48 with every projection, with room to spare.
+    largest_image_ = 48;  // Pages of rank 48 with every projection, with room to spare.
     engine.page_count = 1 + largest_image_ + 80 / engine.limits.tokens_per_page +
                         random_.Between(1, random_.Chance(0.7) ? 30 : 200);
     if (random_.Chance(0.4)) {

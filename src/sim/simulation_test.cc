@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <spdlog/spdlog.h>
 
 #include <cstdlib>
 #include <string>
@@ -14,6 +15,7 @@ int64_t SeedCount() {
 }
 
 TEST(Simulation, PromisesHoldForEverySeed) {
+  spdlog::set_level(spdlog::level::off);
   const char* only = std::getenv("WEFT_SIM_SEED");
   const int64_t first = only == nullptr ? 0 : std::atoll(only);
   const int64_t last = only == nullptr ? SeedCount() - 1 : first;

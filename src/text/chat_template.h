@@ -23,6 +23,7 @@ struct RenderOptions {
 /// The source of a model's chat template and the special tokens that it may name.
 struct ChatTemplateSource {
   std::string jinja;
+  std::string tool_use_jinja;  ///< Taken instead when a request has tools; empty: none.
   /// ("bos_token", "<s>") and so on.
   std::vector<std::pair<std::string, std::string>> special_tokens;
 };

@@ -1,7 +1,9 @@
 #include "text/gguf_metadata_for_test.h"
 
-#include <cstring>
+#include <cstdint>
 #include <fstream>
+#include <map>
+#include <vector>
 
 #include "base/check.h"
 
@@ -76,9 +78,7 @@ Value ReadValue(Reader& reader, uint32_t type) {
   }
 }
 
-}  // namespace
-
-GgufVocabulary ReadGgufVocabularyForTest(const std::string& path) {
+std::map<std::string, Value> ReadMetadata(const std::string& path) {
   Reader reader(path);
   WEFT_CHECK(reader.Read<uint32_t>() == 0x46554747);  // "GGUF"
   WEFT_CHECK(reader.Read<uint32_t>() >= 2);
@@ -90,6 +90,17 @@ GgufVocabulary ReadGgufVocabularyForTest(const std::string& path) {
     const auto type = reader.Read<uint32_t>();
     metadata.emplace(std::move(key), ReadValue(reader, type));
   }
+  return metadata;
+}
+
+}  // namespace
+
+std::string ReadGgufChatTemplateForTest(const std::string& path) {
+  return ReadMetadata(path)["tokenizer.chat_template"].text;
+}
+
+GgufVocabulary ReadGgufVocabularyForTest(const std::string& path) {
+  std::map<std::string, Value> metadata = ReadMetadata(path);
   const auto number = [&](const std::string& key, double absent) {
     const auto found = metadata.find("tokenizer.ggml." + key);
     return found == metadata.end() ? absent : found->second.number;

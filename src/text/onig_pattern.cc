@@ -5,14 +5,25 @@
 #include <utility>
 #include <vector>
 
+#include "text/unicode_additions.h"
 #include "text/utf8.h"
 
 namespace weft::text {
 namespace {
 
 constexpr size_t kNone = std::string::npos;
-// Oniguruma's word characters, as the inside of a class.
-constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
+
+// A general category with the characters that PCRE2's Unicode lacks, as the inside of a class.
+std::string Category(std::string_view name) {
+  return fmt::format("\\p{{{}}}{}", name, UnicodeAdditions(name));
+}
+
+// Oniguruma's word characters, as the inside of a class. Latin-1's numbers come from its table for
+// single bytes.
+std::string WordCharacters() {
+  return R"(\p{Alphabetic}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})" + Category("L") + Category("M") +
+         Category("Nd");
+}
 
 bool IsLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
@@ -168,7 +179,7 @@ class Translator {
   }
 
   // \p{...} or \P{...}, at at_. General categories pass; a longer name is a script.
-  Result<std::string> Property() {
+  Result<std::string> Property(bool in_class) {
     const size_t end = pattern_.find('}', at_);
     if (at_ + 2 >= pattern_.size() || pattern_[at_ + 2] != '{' || end == kNone) {
       return Refuse("a property without {name}");
@@ -183,22 +194,34 @@ class Translator {
       if (!IsLetter(c) && c != '_') return Refuse("an unknown property");
     }
     at_ = end + 1;
-    const std::string_view kind = name.size() > 2 ? "sc:" : "";
-    return fmt::format("\\{}{{{}{}}}", negated ? 'P' : 'p', kind, name);
+    return WriteProperty(name, negated, in_class);
+  }
+
+  static std::string WriteProperty(std::string_view name, bool negated, bool in_class) {
+    const std::string additions = UnicodeAdditions(name);
+    const std::string pcre2_name = fmt::format("{{{}{}}}", name.size() > 2 ? "sc:" : "", name);
+    if (additions.empty() || (negated && in_class)) {
+      return (negated ? "\\P" : "\\p") + pcre2_name;
+    }
+    const std::string inside = "\\p" + pcre2_name + additions;
+    if (in_class) return inside;
+    return (negated ? "[^" : "[") + inside + "]";
   }
 
   // The escapes that mean the same inside and outside a class; nullopt for the others.
-  Result<std::optional<std::string>> SharedEscape() {
+  Result<std::optional<std::string>> SharedEscape(bool in_class) {
     const char c = pattern_[at_ + 1];
     if (c == 'p' || c == 'P') {
-      WEFT_ASSIGN_OR_RETURN(std::string property, Property());
+      WEFT_ASSIGN_OR_RETURN(std::string property, Property(in_class));
       return std::optional(std::move(property));
     }
-    static constexpr std::array<std::pair<char, std::string_view>, 6> kEscapes = {{
+    if (c == 'd' || c == 'D') {
+      at_ += 2;
+      return std::optional(WriteProperty("Nd", c == 'D', in_class));
+    }
+    static constexpr std::array<std::pair<char, std::string_view>, 4> kEscapes = {{
         {'s', R"(\p{White_Space})"},
         {'S', R"(\P{White_Space})"},
-        {'d', R"(\p{Nd})"},
-        {'D', R"(\P{Nd})"},
         {'v', R"(\x{b})"},
         {'e', R"(\x{1b})"},
     }};
@@ -235,13 +258,13 @@ class Translator {
 
   Status Escape() {
     if (at_ + 1 >= pattern_.size()) return Refuse("a lone backslash");
-    WEFT_ASSIGN_OR_RETURN(const std::optional<std::string> shared, SharedEscape());
+    WEFT_ASSIGN_OR_RETURN(const std::optional<std::string> shared, SharedEscape(false));
     if (shared.has_value()) {
       Atom(*shared, 0);
       return OkStatus();
     }
     const char c = pattern_[at_ + 1];
-    const std::string word(kWord);
+    const std::string word = WordCharacters();
     if (c == 'w') {
       Atom("[" + word + "]", 2);
     } else if (c == 'W') {
@@ -294,14 +317,14 @@ class Translator {
 
   Status ClassEscape() {
     if (at_ + 1 >= pattern_.size()) return Refuse("a lone backslash");
-    WEFT_ASSIGN_OR_RETURN(const std::optional<std::string> shared, SharedEscape());
+    WEFT_ASSIGN_OR_RETURN(const std::optional<std::string> shared, SharedEscape(true));
     if (shared.has_value()) {
       out_.append(*shared);
       return OkStatus();
     }
     const char c = pattern_[at_ + 1];
     if (c == 'w') {
-      out_.append(kWord);
+      out_.append(WordCharacters());
     } else if (c == 'h') {
       out_.append("0-9a-fA-F");
     } else if (c == 'b') {

@@ -13,6 +13,9 @@ namespace {
 
 constexpr size_t kFirstStack = 64 * 1024;
 constexpr size_t kLargestStack = 256 * 1024 * 1024;
+// Steps of one match, about a second: far beyond what any tokenizer's expression needs for a
+// mebibyte, and an end to one that would backtrack for ever.
+constexpr uint32_t kMatchLimit = 50'000'000;
 
 template <auto Free>
 struct Deleter {
@@ -34,7 +37,7 @@ struct Matcher {
   Matcher() {
     WEFT_CHECK(data != nullptr && context != nullptr && stack != nullptr);
     pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
-    pcre2_set_match_limit(context.get(), UINT32_MAX);
+    pcre2_set_match_limit(context.get(), kMatchLimit);
     pcre2_set_depth_limit(context.get(), UINT32_MAX);
     pcre2_set_heap_limit(context.get(), UINT32_MAX);
   }

@@ -27,7 +27,8 @@ class Regex {
   static Result<Regex> Literal(std::string_view literal);
 
   /// All matches in well-formed UTF-8, in order and without overlap; an empty match right after a
-  /// match does not count. An error when the matcher runs out of memory: matches are never dropped.
+  /// match does not count. An error when a match takes too many steps or too much memory:
+  /// matches are never dropped.
   Status FindAll(std::string_view text, std::vector<Span>& matches) const;
 
  private:

@@ -1,6 +1,10 @@
 #include "text/tokenizer.h"
 
+#include <simdjson.h>
+
 #include "text/detokenizer.h"
+#include "text/json_value.h"
+#include "text/sentencepiece_model.h"
 #include "text/tokenizer_parts.h"
 #include "text/utf8.h"
 
@@ -18,6 +22,24 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::FromTokenizerJson(
 Result<std::shared_ptr<const Tokenizer>> Tokenizer::FromGguf(const GgufVocabulary& vocabulary) {
   WEFT_ASSIGN_OR_RETURN(auto parts, ReadGgufVocabulary(vocabulary));
   return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(parts)));
+}
+
+Result<std::shared_ptr<const Tokenizer>> Tokenizer::FromSentencePiece(
+    std::string_view tokenizer_model, std::string_view tokenizer_config_json) {
+  WEFT_ASSIGN_OR_RETURN(GgufVocabulary vocabulary, ReadSentencePieceModel(tokenizer_model));
+  vocabulary.add_bos = vocabulary.bos >= 0;
+  if (!tokenizer_config_json.empty()) {
+    simdjson::dom::parser parser;
+    simdjson::dom::element config;
+    const auto error = parser.parse(simdjson::padded_string(tokenizer_config_json)).get(config);
+    if (error != simdjson::SUCCESS) {
+      return MakeError(ErrorCode::kInvalidArgument, "tokenizer_config.json: {}",
+                       simdjson::error_message(error));
+    }
+    vocabulary.add_bos = JsonBool(config, "add_bos_token", vocabulary.add_bos);
+    vocabulary.add_eos = JsonBool(config, "add_eos_token", false);
+  }
+  return FromGguf(vocabulary);
 }
 
 Result<std::vector<TokenId>> Tokenizer::Encode(std::string_view text, SpecialTokens special) const {

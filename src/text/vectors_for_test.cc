@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <simdjson.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
@@ -31,6 +32,18 @@ std::string FromBase64(std::string_view text) {
   return out;
 }
 
+std::vector<TokenId> ReadIds(simdjson::dom::element value) {
+  simdjson::dom::array list;
+  WEFT_CHECK(value.get(list) == simdjson::SUCCESS);
+  std::vector<TokenId> ids;
+  for (const simdjson::dom::element id : list) {
+    int64_t number = 0;
+    WEFT_CHECK(id.get(number) == simdjson::SUCCESS);
+    ids.push_back(static_cast<TokenId>(number));
+  }
+  return ids;
+}
+
 }  // namespace
 
 std::string ReadFileForTest(const std::string& path) {
@@ -39,6 +52,12 @@ std::string ReadFileForTest(const std::string& path) {
   std::stringstream content;
   content << file.rdbuf();
   return content.str();
+}
+
+std::string VocabulariesForTest() {
+  if (const char* folder = std::getenv("WEFT_VOCABULARIES")) return folder;
+  const char* home = std::getenv("HOME");
+  return std::string(home == nullptr ? "" : home) + "/.cache/weft/vocabularies";
 }
 
 std::vector<Vector> ReadVectorsForTest(const std::string& path) {
@@ -52,13 +71,10 @@ std::vector<Vector> ReadVectorsForTest(const std::string& path) {
     vector.name = std::string(JsonString(item, "name"));
     vector.text = FromBase64(JsonString(item, "text"));
     bool found = false;
-    simdjson::dom::array ids;
-    WEFT_CHECK(item.at_key("ids").get(ids) == simdjson::SUCCESS);
-    for (const simdjson::dom::element id : ids) {
-      int64_t number = 0;
-      WEFT_CHECK(id.get(number) == simdjson::SUCCESS);
-      vector.ids.push_back(static_cast<TokenId>(number));
-    }
+    vector.ids = ReadIds(JsonMember(item, "ids", found));
+    vector.with_special = vector.ids;
+    const simdjson::dom::element with_special = JsonMember(item, "with_special", found);
+    if (found) vector.with_special = ReadIds(with_special);
     (void)JsonMember(item, "decoded", found);
     if (found) vector.decoded = FromBase64(JsonString(item, "decoded"));
     vectors.push_back(std::move(vector));

@@ -1,0 +1,102 @@
+#include "bench/workload.h"
+
+#include <fmt/format.h>
+
+#include <set>
+
+#define TOML_EXCEPTIONS 0
+#include <toml++/toml.h>
+
+#include "bench/json_text.h"
+
+namespace weft::bench {
+namespace {
+
+constexpr int64_t kMaxAdapters = 1'000'000;
+
+/// A scalar as the command line would have it; nothing for anything else.
+std::optional<std::string> FlagText(const toml::node& node) {
+  if (const auto* text = node.as_string()) return text->get();
+  if (const auto* number = node.as_integer()) return std::to_string(number->get());
+  if (const auto* number = node.as_floating_point()) return PythonFloat(number->get(), "inf");
+  if (const auto* flag = node.as_boolean()) return flag->get() ? "true" : "false";
+  return std::nullopt;
+}
+
+Result<std::vector<std::string>> FlagValues(std::string_view key, const toml::node& node) {
+  std::vector<std::string> values;
+  const auto take = [&](const toml::node& element) {
+    const auto text = FlagText(element);
+    if (text) values.push_back(*text);
+    return text.has_value();
+  };
+  bool good = true;
+  if (const toml::array* list = node.as_array()) {
+    for (const toml::node& element : *list) good = good && take(element);
+  } else {
+    good = take(node);
+  }
+  if (!good) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "[bench] {}: must be a string, a number, true or false, or a list of them",
+                     key);
+  }
+  return values;
+}
+
+Status AddAdapterGroup(const toml::table& group, std::vector<std::string>& names) {
+  const auto name = group["name"].value<std::string>();
+  const auto count = group["count"].value<int64_t>();
+  if (!name || !count || *count < 1 || *count > kMaxAdapters) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "[[adapters]]: needs a `name`, and a `count` of 1 to 1000000"};
+  }
+  for (int64_t i = 0; i < *count; ++i) names.push_back(fmt::format("{}-{}", *name, i));
+  return OkStatus();
+}
+
+Status ReadTables(const toml::table& root, Workload& workload) {
+  const std::set<std::string_view> known = {"name",  "description", "bench",
+                                            "serve", "model",       "adapters"};
+  for (const auto& [key, value] : root) {
+    if (!known.contains(key.str())) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       "unknown key '{}'; a workload has name, description, [model], [[adapters]], "
+                       "[serve] and [bench]",
+                       key.str());
+    }
+  }
+  const toml::table* bench = root["bench"].as_table();
+  if (bench == nullptr) return Error{ErrorCode::kInvalidArgument, "the table [bench] is missing"};
+  for (const auto& [key, value] : *bench) {
+    WEFT_ASSIGN_OR_RETURN(auto values, FlagValues(key.str(), value));
+    workload.bench.emplace_back(key.str(), std::move(values));
+  }
+  const toml::array* groups = root["adapters"].as_array();
+  if (groups == nullptr) return OkStatus();
+  for (const toml::node& group : *groups) {
+    if (!group.is_table()) {
+      return Error{ErrorCode::kInvalidArgument, "adapters: must be tables, [[adapters]]"};
+    }
+    WEFT_RETURN_IF_ERROR(AddAdapterGroup(*group.as_table(), workload.adapter_names));
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+Result<Workload> ParseWorkload(std::string_view toml, std::string_view name) {
+  const toml::parse_result parsed = toml::parse(toml, name);
+  if (!parsed) {
+    const toml::parse_error& error = parsed.error();
+    return MakeError(ErrorCode::kInvalidArgument, "{}:{}: {}", name, error.source().begin.line,
+                     error.description());
+  }
+  Workload workload;
+  if (const Status status = ReadTables(parsed.table(), workload); !status) {
+    return status.error().WithContext(name);
+  }
+  return workload;
+}
+
+}  // namespace weft::bench

@@ -1,0 +1,245 @@
+#include "cli/bench_command.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <memory>
+
+#include "base/file.h"
+#include "bench/backend.h"
+#include "bench/http_client.h"
+#include "bench/run_benchmark.h"
+#include "bench/workload.h"
+
+namespace weft::cli {
+namespace {
+
+using bench::AdapterDistribution;
+using bench::BenchOptions;
+using bench::DatasetName;
+
+constexpr int kFailed = 1;
+constexpr int kWrongFlags = 2;
+
+/// The flags as parsed, before they are checked together.
+struct BenchFlags {
+  BenchOptions options;
+  std::vector<std::string> headers;
+  std::string workload;
+};
+
+void AddServerFlags(CLI::App& app, BenchFlags& flags) {
+  BenchOptions& options = flags.options;
+  std::vector<std::string> backends;
+  for (const bench::Backend& backend : bench::AllBackends()) backends.emplace_back(backend.name);
+  app.add_option("--backend", options.backend, "Whose API to speak")
+      ->check(CLI::IsMember(backends))
+      ->capture_default_str()
+      ->group("Server");
+  app.add_option("--base-url", options.base_url, "http://HOST:PORT, instead of --host and --port")
+      ->group("Server");
+  app.add_option("--host", options.host, "Where the server is")
+      ->capture_default_str()
+      ->group("Server");
+  app.add_option("--port", options.port, "30000, or 8000 for vllm")
+      ->check(CLI::Range(1, 65535))
+      ->group("Server");
+  app.add_option("--model", options.model,
+                 "The model's name; also the directory of its tokenizer. Default: what the server "
+                 "lists first")
+      ->group("Server");
+  app.add_option("--served-model-name", options.served_model_name, "The name to send, if another")
+      ->group("Server");
+  app.add_option("--tokenizer", options.tokenizer,
+                 "A model directory, tokenizer.json or .gguf, if not --model's")
+      ->group("Server");
+  app.add_option("--header", flags.headers, "More HTTP headers, as Name=Value")->group("Server");
+}
+
+void AddDatasetFlags(CLI::App& app, BenchOptions& options) {
+  const std::map<std::string, DatasetName> names = {{"sharegpt", DatasetName::kShareGpt},
+                                                    {"random", DatasetName::kRandom},
+                                                    {"random-ids", DatasetName::kRandomIds}};
+  const char* group = "Dataset";
+  app.add_option("--dataset-name", options.dataset_name,
+                 "sharegpt (default), random: real text cut to random lengths, or random-ids")
+      ->transform(CLI::CheckedTransformer(names).description("{sharegpt,random,random-ids}"))
+      ->group(group);
+  app.add_option("--dataset-path", options.dataset_path, "ShareGPT's JSON")->group(group);
+  app.add_option("--num-prompts,--num-prompt", options.num_prompts, "How many requests")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--random-input-len,--random-input", options.random.input, "Longest prompt")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--random-output-len,--random-output", options.random.output, "Longest answer")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--random-range-ratio", options.random.range_ratio,
+                 "Shortest as a share of the longest")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--sharegpt-output-len", options.sharegpt_output_len, "Instead of the answers'")
+      ->check(CLI::Range(4, 1 << 30))
+      ->group(group);
+  app.add_option("--sharegpt-context-len", options.sharegpt_context_len, "Leave longer ones out")
+      ->check(CLI::PositiveNumber)
+      ->group(group);
+  app.add_option("--prompt-suffix", options.prompt_suffix, "Put after every ShareGPT prompt")
+      ->group(group);
+  app.add_flag("--tokenize-prompt", options.tokenize_prompt, "Send token ids, not text")
+      ->group(group);
+  app.add_option("--seed", options.seed, "The same seed makes the same requests")
+      ->check(CLI::Range(uint64_t{0}, uint64_t{0xffffffffu}))
+      ->capture_default_str()
+      ->group(group);
+}
+
+void AddLoadFlags(CLI::App& app, BenchOptions& options) {
+  const std::map<std::string, AdapterDistribution> distributions = {
+      {"uniform", AdapterDistribution::kUniform},
+      {"distinct", AdapterDistribution::kDistinct},
+      {"skewed", AdapterDistribution::kSkewed}};
+  const char* group = "Load";
+  app.add_option("--request-rate", options.request_rate,
+                 "Requests a second, at random times; inf sends all at once")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--max-concurrency", options.max_concurrency, "At most so many at a time")
+      ->check(CLI::PositiveNumber)
+      ->group(group);
+  app.add_option("--lora-name", options.lora_names, "Adapters to choose from; \"\" for none")
+      ->group(group);
+  app.add_option("--lora-request-distribution", options.lora_distribution,
+                 "uniform (default), distinct: in turn, or skewed: each --lora-zipf-alpha times as "
+                 "often as the next")
+      ->transform(CLI::CheckedTransformer(distributions).description("{uniform,distinct,skewed}"))
+      ->group(group);
+  app.add_option("--lora-zipf-alpha", options.lora_zipf_alpha, "For skewed; above 1")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--warmup-requests", options.warmup_requests, "Sent before, not counted")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(group);
+  app.add_flag("--flush-cache", options.flush_cache, "Empty the prefix cache before")->group(group);
+  app.add_flag("--disable-stream", options.disable_stream, "Ask for whole replies")->group(group);
+  app.add_flag("--disable-ignore-eos", options.disable_ignore_eos, "Let answers end early")
+      ->group(group);
+  app.add_flag("--return-logprob", options.return_logprob, "Ask for log-probabilities")
+      ->group(group);
+  app.add_option("--extra-request-body", options.extra_request_body,
+                 "A JSON object merged into every request")
+      ->group(group);
+}
+
+void AddReportFlags(CLI::App& app, BenchFlags& flags) {
+  BenchOptions& options = flags.options;
+  app.add_option("--output-file", options.output_file,
+                 "Append the results here as a line of JSON (default: named by backend, day and "
+                 "lengths)")
+      ->group("Report");
+  app.add_flag("--output-details", options.output_details, "Each request's numbers in that line")
+      ->group("Report");
+  app.add_option("--tag", options.tag, "A name for the run in that line")->group("Report");
+  app.add_flag("--disable-tqdm", options.disable_progress, "No progress bar")->group("Report");
+  app.add_option("--workload", flags.workload,
+                 "Take flags that are not given from this file (benchmarks/workloads/*.toml)")
+      ->check(CLI::ExistingFile);
+}
+
+/// Gives each flag of the workload that the command line does not have.
+Status ApplyWorkload(CLI::App& app, BenchFlags& flags) {
+  if (flags.workload.empty()) return OkStatus();
+  WEFT_ASSIGN_OR_RETURN(const std::string toml, LocalFiles().ReadText(flags.workload));
+  WEFT_ASSIGN_OR_RETURN(const bench::Workload workload, bench::ParseWorkload(toml, flags.workload));
+  for (const auto& [key, values] : workload.bench) {
+    CLI::Option* option = app.get_option_no_throw("--" + key);
+    if (option == nullptr || key == "workload") {
+      return MakeError(ErrorCode::kInvalidArgument, "{}: [bench] {}: no such flag of weft bench",
+                       flags.workload, key);
+    }
+    if (option->count() > 0) continue;
+    try {
+      option->add_result(values);
+      option->run_callback();
+    } catch (const CLI::Error& error) {
+      return MakeError(ErrorCode::kInvalidArgument, "{}: [bench] {}", flags.workload, error.what());
+    }
+  }
+  if (app.count("--lora-name") == 0) flags.options.lora_names = workload.adapter_names;
+  return OkStatus();
+}
+
+/// What no flag can be checked for alone.
+Status CheckTogether(BenchFlags& flags) {
+  BenchOptions& options = flags.options;
+  const auto wrong = [](std::string message) {
+    return Error{ErrorCode::kInvalidArgument, std::move(message)};
+  };
+  if (options.lora_distribution != AdapterDistribution::kUniform && options.lora_names.size() < 2) {
+    return wrong("--lora-request-distribution: distinct and skewed need two or more --lora-name");
+  }
+  if (!(options.lora_zipf_alpha > 1)) {
+    return wrong(fmt::format("--lora-zipf-alpha {}: must be above 1", options.lora_zipf_alpha));
+  }
+  WEFT_ASSIGN_OR_RETURN(const bench::Backend backend, bench::FindBackend(options.backend));
+  if (options.tokenize_prompt && backend.protocol != bench::Protocol::kSglangGenerate) {
+    return wrong("--tokenize-prompt: only for --backend sglang, sglang-native or weft");
+  }
+  if (options.tokenize_prompt && options.dataset_name == DatasetName::kShareGpt) {
+    return wrong("--tokenize-prompt: only for --dataset-name random or random-ids");
+  }
+  if (options.dataset_name == DatasetName::kShareGpt && options.dataset_path.empty()) {
+    return wrong(
+        "--dataset-name sharegpt needs --dataset-path FILE; random and random-ids need no file");
+  }
+  if (options.base_url) WEFT_RETURN_IF_ERROR(bench::ParseBaseUrl(*options.base_url));
+  if (!options.extra_request_body.empty()) {
+    WEFT_RETURN_IF_ERROR(bench::ParseJsonMembers(options.extra_request_body));
+  }
+  for (const std::string& header : flags.headers) {
+    const size_t equals = header.find('=');
+    if (equals == 0 || equals == std::string::npos) {
+      return wrong(fmt::format("--header {}: must be Name=Value", header));
+    }
+    options.headers.emplace_back(header.substr(0, equals), header.substr(equals + 1));
+  }
+  return OkStatus();
+}
+
+int Run(CLI::App& app, BenchFlags& flags) {
+  Status status = ApplyWorkload(app, flags);
+  // --lora-name "" overrides a workload's adapters with none.
+  std::erase_if(flags.options.lora_names, [](const auto& name) { return name.empty(); });
+  if (status) status = CheckTogether(flags);
+  if (!status) {
+    fmt::print(stderr, "weft bench: {}\n", status.error().message);
+    return kWrongFlags;
+  }
+  status = bench::RunBenchmark(flags.options);
+  if (status) return 0;
+  fmt::print(stderr, "weft bench: {}\n", status.error().message);
+  return kFailed;
+}
+
+}  // namespace
+
+void RegisterBenchCommand(CLI::App& weft, int& exit_code) {
+  CLI::App* app =
+      weft.add_subcommand("bench", "Measure a server under load, as SGLang's bench_serving does");
+  const auto flags = std::make_shared<BenchFlags>();
+  AddServerFlags(*app, *flags);
+  AddDatasetFlags(*app, flags->options);
+  AddLoadFlags(*app, flags->options);
+  AddReportFlags(*app, *flags);
+  app->callback([app, flags, &exit_code] { exit_code = Run(*app, *flags); });
+}
+
+}  // namespace weft::cli

@@ -1,0 +1,359 @@
+#include "cli/serving.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <future>
+#include <thread>
+
+#include "adapter/image_layout.h"
+#include "base/file.h"
+
+namespace weft::cli {
+namespace {
+
+/// What the pool takes of the free memory when nothing is said, and how many full contexts it then
+/// holds at least.
+constexpr double kPoolShare = 0.3;
+constexpr Bytes kSmallPool = kGiB;
+constexpr int64_t kFullContexts = 4;
+constexpr double kHostShare = 0.25;
+constexpr Bytes kSmallHostMemory = 512 * kMiB;
+constexpr int32_t kTypicalRank = 64;
+constexpr int64_t kTypicalImages = 8;
+
+/// Bytes of an adapter with every projection of every layer, without what packing leaves empty.
+Bytes ImageBytes(const ModelConfig& config, int32_t rank, DType dtype) {
+  Bytes bytes = 0;
+  for (const Projection projection : kAllProjections) {
+    bytes += Bytes{rank} * (config.InputSize(projection) + config.OutputSize(projection));
+  }
+  return bytes * config.layers * SizeOf(dtype);
+}
+
+DType DTypeOf(const ServeOptions& options) {
+  return options.dtype == "float32" ? DType::kFloat32 : DType::kBFloat16;
+}
+
+checkpoint::AdapterLimits LimitsOf(const ServeOptions& options) {
+  checkpoint::AdapterLimits limits;
+  limits.max_rank = options.max_lora_rank;
+  const auto& names = options.lora_target_modules;
+  if (names.empty() || std::find(names.begin(), names.end(), "all") != names.end()) return limits;
+  for (const Projection projection : kAllProjections) {
+    limits.allowed[static_cast<size_t>(projection)] =
+        std::find(names.begin(), names.end(), ProjectionName(projection)) != names.end();
+  }
+  return limits;
+}
+
+text::GgufVocabulary ToText(const checkpoint::GgufVocabulary& from) {
+  return {
+      from.model, from.pre, from.tokens, from.types,   from.scores,  from.merges,          from.bos,
+      from.eos,   from.unk, from.pad,    from.add_bos, from.add_eos, from.add_space_prefix};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Serving>> Serving::Create(const ServeOptions& options) {
+  auto serving = std::unique_ptr<Serving>(new Serving(options));
+  if (!options.trace.empty()) serving->trace_ = std::make_unique<engine::Trace>(serving->clock_);
+  WEFT_RETURN_IF_ERROR(serving->LoadText());
+  WEFT_RETURN_IF_ERROR(serving->CheckAdapters());
+  WEFT_RETURN_IF_ERROR(serving->LoadModel());
+  WEFT_RETURN_IF_ERROR(serving->AllocateArenas());
+  serving->StartEngine();
+  WEFT_RETURN_IF_ERROR(serving->RegisterAdapters());
+  return serving;
+}
+
+Serving::~Serving() { Stop(Duration{}); }
+
+/// The model's headers, its tokenizer and its chat template.
+Status Serving::LoadText() {
+  FileSystem& files = LocalFiles();
+  WEFT_ASSIGN_OR_RETURN(
+      const std::string path,
+      checkpoint::ResolveModelPath(files, options_.model_path, checkpoint::HuggingFaceCacheRoot()));
+  auto opened = options_.load_format == "dummy" ? checkpoint::OpenModelConfigOnly(files, path)
+                                                : checkpoint::OpenModel(files, path);
+  if (!opened.ok()) return opened.error();
+  files_ = std::move(opened).value();
+  for (const std::string& note : files_.config.notes) spdlog::warn("{}", note);
+  if (!options_.tokenizer_path.empty()) {
+    std::string file = options_.tokenizer_path;
+    if (std::filesystem::is_directory(file)) file += "/tokenizer.json";
+    WEFT_ASSIGN_OR_RETURN(files_.tokenizer_json, files.ReadText(file));
+    files_.gguf_vocabulary.reset();
+  }
+  auto tokenizer =
+      !files_.tokenizer_json.empty()
+          ? text::Tokenizer::FromTokenizerJson(files_.tokenizer_json, files_.tokenizer_config_json)
+      : !files_.tokenizer_model.empty()
+          ? text::Tokenizer::FromSentencePiece(files_.tokenizer_model, files_.tokenizer_config_json)
+      : files_.gguf_vocabulary ? text::Tokenizer::FromGguf(ToText(*files_.gguf_vocabulary))
+                               : Result<std::shared_ptr<const text::Tokenizer>>(MakeError(
+                                     ErrorCode::kNotFound,
+                                     "'{}' has no tokenizer.json; name a folder that has one with "
+                                     "--tokenizer-path",
+                                     path));
+  if (!tokenizer.ok()) return tokenizer.error();
+  tokenizer_ = *tokenizer;
+
+  text::ChatTemplateFiles sources;
+  if (!options_.chat_template.empty()) {
+    WEFT_ASSIGN_OR_RETURN(files_.chat_template_jinja, files.ReadText(options_.chat_template));
+  }
+  sources.chat_template_jinja = files_.chat_template_jinja;
+  sources.tokenizer_config_json = files_.tokenizer_config_json;
+  sources.gguf_chat_template = files_.gguf_chat_template;
+  if (files_.gguf_vocabulary) {
+    sources.gguf_bos_token = tokenizer_->TokenText(files_.gguf_vocabulary->bos);
+    sources.gguf_eos_token = tokenizer_->TokenText(files_.gguf_vocabulary->eos);
+  }
+  WEFT_ASSIGN_OR_RETURN(const auto source, text::FindChatTemplate(sources));
+  if (!source) return OkStatus();
+  auto compiled = text::ChatTemplate::Compile(*source);
+  if (compiled.ok()) {
+    chat_template_ = *compiled;
+  } else {
+    spdlog::warn("/v1/chat/completions will not work: {}", compiled.error().message);
+  }
+  return OkStatus();
+}
+
+std::string Serving::Resolve(const std::string& path) const {
+  auto resolved =
+      checkpoint::ResolveModelPath(LocalFiles(), path, checkpoint::HuggingFaceCacheRoot());
+  return resolved.ok() ? *resolved : path;
+}
+
+/// A bad adapter on the command line is a bad command line: it is said now, not at the first
+/// request.
+Status Serving::CheckAdapters() {
+  WEFT_ASSIGN_OR_RETURN(adapters_, options_.LoraPaths());
+  for (LoraPath& entry : adapters_) {
+    WEFT_RETURN_IF_ERROR(adapter::CheckAdapterName(entry.name));
+    entry.path = Resolve(entry.path);
+    auto opened =
+        checkpoint::OpenAdapter(LocalFiles(), entry.path, files_.config, LimitsOf(options_));
+    if (!opened.ok()) return opened.error().WithContext("--lora-paths " + entry.name);
+  }
+  return OkStatus();
+}
+
+Status Serving::LoadModel() {
+  const Moment start = clock_.Now();
+  device_ = device::CreateCpuDevice();
+  const int32_t length = files_.config.context_length;
+  context_length_ = options_.context_length == 0 ? length : options_.context_length;
+  if (context_length_ > length) {
+    return MakeError(ErrorCode::kInvalidArgument, "--context-length {} is more than the model's {}",
+                     context_length_, length);
+  }
+  model::TransformerOptions options;
+  options.dtype = DTypeOf(options_);
+  options.threads = options_.threads > 0 ? options_.threads
+                                         : static_cast<int>(std::thread::hardware_concurrency());
+  options.max_rows = options_.chunked_prefill_size + options_.max_running_requests;
+  options.max_logits_rows = options_.max_running_requests;
+  options.min_page_bytes = adapter::LargestTile(files_.config, options.dtype);
+  options.max_lora_rank = options_.max_lora_rank;
+  options.seed = options_.random_seed;
+  auto model = model::Transformer::Create(files_.config, files_.tensors.get(), *device_, options);
+  if (!model.ok()) return model.error();
+  model_ = std::move(model).value();
+  files_.tensors.reset();
+  spdlog::info("{}: {} of weights on {} in {:.2f} s", files_.config.name,
+               FormatBytes(model_->weight_bytes()), device_->name(), Seconds(clock_.Now() - start));
+  return OkStatus();
+}
+
+Bytes Serving::ChoosePoolBytes() const {
+  const Bytes given = *options_.Size(options_.kv_memory, "--kv-memory");
+  if (given > 0) return given;
+  const auto free = static_cast<double>(device_->free_memory());
+  if (options_.mem_fraction_static > 0) {
+    return static_cast<Bytes>(free * options_.mem_fraction_static);
+  }
+  const ops::KvLayout& kv = model_->kv_layout();
+  const Bytes contexts = kFullContexts * context_length_ / kv.tokens_per_page * kv.page_bytes;
+  return std::min(static_cast<Bytes>(free * kPoolShare), std::max(kSmallPool, contexts));
+}
+
+Bytes Serving::ChooseHostBytes() const {
+  const Bytes given = *options_.Size(options_.lora_host_memory, "--lora-host-memory");
+  if (given > 0) return given;
+  const Bytes typical = ImageBytes(files_.config, kTypicalRank, DTypeOf(options_)) * kTypicalImages;
+  return std::min(static_cast<Bytes>(static_cast<double>(device_->free_memory()) * kHostShare),
+                  std::max(kSmallHostMemory, typical));
+}
+
+/// All memory of size, once (P2).
+Status Serving::AllocateArenas() {
+  const Bytes page_bytes = model_->kv_layout().page_bytes;
+  const Bytes pool_bytes = ChoosePoolBytes();
+  const Bytes host_bytes = ChooseHostBytes();
+  page_count_ = static_cast<int32_t>(pool_bytes / page_bytes) + 1;
+  host_page_count_ = static_cast<int32_t>(host_bytes / page_bytes) + 1;
+  if (page_count_ < 3) {
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        "the pool of {} holds fewer than two pages of {}; give it more with --kv-memory",
+        FormatBytes(pool_bytes), FormatBytes(page_bytes));
+  }
+  auto pool = device_->AllocateDevice(page_count_ * page_bytes);
+  if (!pool.ok()) return pool.error().WithContext("--kv-memory");
+  pool_ = std::move(pool).value();
+  auto host = device_->AllocateHost(host_page_count_ * page_bytes);
+  if (!host.ok()) return host.error().WithContext("--lora-host-memory");
+  host_images_ = std::move(host).value();
+  model_->BindPages(pool_.data(), page_count_);
+  const int64_t tokens =
+      static_cast<int64_t>(page_count_ - 1) * model_->kv_layout().tokens_per_page;
+  spdlog::info(
+      "pool: {} pages of {} ({} tokens of KV without adapters); host memory for adapters: {}",
+      page_count_ - 1, FormatBytes(page_bytes), tokens, FormatBytes(host_bytes));
+  return OkStatus();
+}
+
+engine::EngineOptions Serving::MakeEngineOptions() const {
+  const Bytes page_bytes = model_->kv_layout().page_bytes;
+  engine::EngineOptions options;
+  options.limits.max_running = options_.max_running_requests;
+  options.limits.max_adapters_per_step = options_.max_loras_per_batch;
+  options.limits.max_prefill_tokens = options_.chunked_prefill_size;
+  options.limits.tokens_per_page = model_->kv_layout().tokens_per_page;
+  options.limits.adapter_page_limit =
+      static_cast<int32_t>(*options_.Size(options_.lora_memory, "--lora-memory") / page_bytes);
+  options.limits.max_overtakes = options_.lora_max_overtakes;
+  options.adapters.page_bytes = page_bytes;
+  options.adapters.device_arena = pool_.data();
+  options.adapters.host_arena = host_images_.data();
+  options.adapters.host_page_count = host_page_count_;
+  options.adapters.max_loaded = options_.max_loaded_loras;
+  options.adapters.adapter_page_limit = options.limits.adapter_page_limit;
+  options.adapters.max_concurrent_reads = options.limits.max_reads;
+  options.adapters.eviction = options_.lora_eviction_policy == "fifo" ? adapter::EvictionKind::kFifo
+                                                                      : adapter::EvictionKind::kLru;
+  options.adapters.lora_dir = options_.lora_dir;
+  options.load_policy = options_.lora_load_policy == "blocking"
+                            ? adapter::LoadPolicyKind::kBlocking
+                            : adapter::LoadPolicyKind::kOverlapped;
+  options.page_count = page_count_;
+  options.prefix_cache = !options_.disable_radix_cache;
+  options.context_length = context_length_;
+  options.max_queued = options_.max_queued_requests;
+  options.seed = options_.random_seed;
+  return options;
+}
+
+void Serving::StartEngine() {
+  engine_ =
+      std::make_unique<engine::EngineThread>(options_.max_queued_requests, clock_, trace_.get());
+  engine::EngineThread& inbox = *engine_;
+  executor_ = std::make_unique<engine::ModelExecutor>(
+      *model_, *device_, clock_, [&inbox](engine::StepDone done) { inbox.Post(std::move(done)); });
+  adapter::ThreadedAdapterIoOptions io;
+  io.page_bytes = model_->kv_layout().page_bytes;
+  io.limits = LimitsOf(options_);
+  io.loader.bytes_per_second =
+      *options_.Size(options_.lora_read_bandwidth, "--lora-read-bandwidth");
+  io.copy_bytes_per_second = *options_.Size(options_.lora_copy_bandwidth, "--lora-copy-bandwidth");
+  const adapter::AdapterIoReplies replies = {
+      [&inbox](adapter::AdapterOpened message) { inbox.Post(std::move(message)); },
+      [&inbox](adapter::AdapterRead message) { inbox.Post(std::move(message)); },
+      [&inbox](adapter::AdapterCopied message) { inbox.Post(std::move(message)); }};
+  adapter::LoadSpanSink spans;
+  if (trace_ != nullptr) spans = [this](const adapter::LoadSpan& span) { RecordSpan(span); };
+  io_ = std::make_unique<adapter::ThreadedAdapterIo>(LocalFiles(), files_.config,
+                                                     model_->tile_packer(), *device_, io, clock_,
+                                                     replies, std::move(spans));
+  engine_->Start([this] {
+    return std::make_unique<engine::Engine>(MakeEngineOptions(), files_.config, *executor_, *io_,
+                                            clock_, trace_.get());
+  });
+}
+
+void Serving::RecordSpan(const adapter::LoadSpan& span) {
+  const bool copies = span.kind == adapter::LoadSpan::Kind::kCopy;
+  const char* name = copies                                        ? "copy"
+                     : span.kind == adapter::LoadSpan::Kind::kRead ? "read"
+                                                                   : "convert";
+  trace_->Span(engine::Trace::Group::kEngine,
+               copies ? std::string("copy") : fmt::format("loader {}", span.thread), name,
+               span.begin, span.end,
+               fmt::format(R"({{"version":{},"bytes":{}}})", span.version.value(), span.bytes));
+}
+
+Status Serving::RegisterAdapters() {
+  for (const LoraPath& entry : adapters_) {
+    std::promise<Status> registered;
+    engine_->Post(engine::LoadAdapterMessage{
+        {entry.name, entry.path, entry.pinned, false},
+        true,
+        [&registered](const Result<engine::AdapterInfo>& result) {
+          registered.set_value(result.ok() ? OkStatus() : Status(result.error()));
+        }});
+    WEFT_RETURN_IF_ERROR(registered.get_future().get());
+  }
+  if (!adapters_.empty()) spdlog::info("{} adapters registered", adapters_.size());
+  return OkStatus();
+}
+
+Status Serving::StartServer(std::vector<std::pair<std::string, std::string>> flags) {
+  server::ServerOptions options;
+  options.host = options_.host;
+  options.port = static_cast<uint16_t>(options_.port);
+  options.api_key = options_.api_key;
+  options.admin_api_key = options_.admin_api_key;
+  options.served_model_name =
+      options_.served_model_name.empty() ? files_.config.name : options_.served_model_name;
+  options.model_path = options_.model_path;
+  options.tokenizer_path =
+      options_.tokenizer_path.empty() ? options_.model_path : options_.tokenizer_path;
+  options.max_body_size = *options_.Size(options_.max_body_size, "--max-body-size");
+  options.io_threads = options_.io_threads;
+  options.flags = std::move(flags);
+  engine::ServiceLimits limits;
+  limits.context_length = context_length_;
+  auto created =
+      server::Server::Create(std::move(options), *engine_, limits, tokenizer_, chat_template_);
+  if (!created.ok()) return created.error();
+  server_ = std::move(created).value();
+  return server_->Start();
+}
+
+std::string Serving::Address() const {
+  return fmt::format("http://{}:{}", options_.host, server_->port());
+}
+
+void Serving::Stop(Duration limit) {
+  if (server_) server_->Stop(std::chrono::duration_cast<std::chrono::milliseconds>(limit));
+  if (engine_) engine_->Stop(Duration{});
+  if (io_) io_->Stop();
+  if (trace_) WriteTrace();
+  server_.reset();
+  executor_.reset();
+  io_.reset();
+  engine_.reset();
+  trace_.reset();
+}
+
+void Serving::WriteTrace() const {
+  std::FILE* file = std::fopen(options_.trace.c_str(), "w");
+  const std::string json = trace_->Json();
+  const bool written =
+      file != nullptr && std::fwrite(json.data(), 1, json.size(), file) == json.size();
+  const bool closed = file != nullptr && std::fclose(file) == 0;
+  if (written && closed) {
+    spdlog::info("trace written to '{}'; open it at ui.perfetto.dev", options_.trace);
+  } else {
+    spdlog::error("the trace could not be written to '{}'", options_.trace);
+  }
+}
+
+}  // namespace weft::cli

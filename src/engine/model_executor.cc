@@ -1,0 +1,28 @@
+#include "engine/model_executor.h"
+
+#include <utility>
+
+namespace weft::engine {
+
+ModelExecutor::ModelExecutor(model::Transformer& model, device::Device& device, const Clock& clock,
+                             std::function<void(StepDone)> done)
+    : model_(model),
+      clock_(clock),
+      done_(std::move(done)),
+      stream_(device.CreateStream(device::StreamPriority::kCompute, "weft-compute")) {}
+
+ModelExecutor::~ModelExecutor() = default;
+
+void ModelExecutor::Submit(StepJob job) {
+  stream_->Call([this, job = std::make_shared<StepJob>(std::move(job))]() mutable {
+    StepDone done;
+    done.id = job->id;
+    done.begin = clock_.Now();
+    done.samples = model_.Run(job->batch);
+    done.end = clock_.Now();
+    job.reset();
+    done_(std::move(done));
+  });
+}
+
+}  // namespace weft::engine

@@ -1,0 +1,65 @@
+"""Start and stop."""
+
+import json
+import socket
+import subprocess
+import threading
+import time
+
+from weft_server import WeftServer, wait_for
+
+
+def test_sigterm_ends_streams_properly(start):
+    server = start()
+    lines = []
+
+    def read():
+        body = {"text": "hello", "stream": True,
+                "sampling_params": {"max_new_tokens": 200, "ignore_eos": True, "n": 16}}
+        with server.post("/generate", body, stream=True) as reply:
+            lines.extend(line for line in reply.iter_lines(decode_unicode=True) if line)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    wait_for(lambda: lines or server.metric("vllm:num_requests_running") > 0, what="the stream")
+    begun = time.monotonic()
+    assert server.stop(seconds=30) == 0
+    reader.join(timeout=5)
+    assert time.monotonic() - begun < 30
+    assert lines[-1] == "data: [DONE]"
+    finishes = [json.loads(line[6:])["meta_info"]["finish_reason"] for line in lines[:-1]]
+    assert sum(finish is not None for finish in finishes) == 16
+
+
+def test_port_in_use_is_a_clear_error(binary, model_dir):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run([binary, "serve", "--model-path", str(model_dir), "--device", "cpu",
+                               "--port", str(port)], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "in use" in done.stderr
+
+
+def test_many_streams_at_once(server):
+    results = []
+
+    def one(i):
+        body = {"text": f"hello {i}", "stream": True, "lora_path": [None, "r8", "r3"][i % 3],
+                "sampling_params": {"max_new_tokens": 8, "ignore_eos": True, "temperature": 0}}
+        with server.post("/generate", body, stream=True) as reply:
+            results.append([line for line in reply.iter_lines(decode_unicode=True) if line][-1])
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(60)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert results == ["data: [DONE]"] * 60
+
+
+def test_two_servers_do_not_disturb_each_other(start, server):
+    other: WeftServer = start()
+    assert other.post("/generate", {"text": "x", "sampling_params": {"max_new_tokens": 1}}).ok
+    assert server.get("/health").status_code == 200
