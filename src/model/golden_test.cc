@@ -11,8 +11,7 @@
 
 #include "base/file.h"
 #include "checkpoint/model_files.h"
-#include "checkpoint/peft_adapter.h"
-#include "model/naive_transformer.h"
+#include "model/peft_on_disk.h"
 #include "model/test_engine.h"
 
 namespace weft::model {
@@ -56,23 +55,6 @@ std::vector<Prompt> ReadPrompts(const std::string& folder) {
 std::string BaseModelOf(const std::string& adapter) {
   simdjson::dom::parser parser;
   return std::string(std::string_view(parser.load(adapter + "/expected.json")["base_model"]));
-}
-
-naive::Adapter ReadAdapter(const std::string& folder, const ModelConfig& config) {
-  auto files = checkpoint::OpenAdapter(LocalFiles(), folder, config, {});
-  EXPECT_TRUE(files.ok()) << (files.ok() ? "" : files.error().message);
-  auto file = std::move(LocalFiles().Open(files->weights_path)).value();
-  naive::Adapter adapter;
-  for (const checkpoint::AdapterModule& source : files->modules) {
-    naive::Module module;
-    module.rank = source.rank;
-    module.scaling = source.scaling;
-    module.a.resize(static_cast<size_t>(source.a.rows * source.a.columns));
-    module.b.resize(static_cast<size_t>(source.b.rows * source.b.columns));
-    EXPECT_TRUE(checkpoint::ReadModule(*file, source, module.a, module.b).ok());
-    adapter.modules[{source.layer.value(), source.projection}] = std::move(module);
-  }
-  return adapter;
 }
 
 struct Variant {
@@ -204,7 +186,7 @@ TEST_P(GoldenTest, AdaptersMixedInOneBatchLikePeft) {
     adapters.reserve(adapter_names.size());
     std::vector<Case> cases;
     for (const std::string& name : adapter_names) {
-      adapters.push_back(ReadAdapter(kData + "/adapters/" + name, files->config));
+      adapters.push_back(naive::ReadPeftAdapter(kData + "/adapters/" + name, files->config));
       adapters.back().Pack(files->config, engine.transformer().tile_packer());
       for (Prompt& prompt : ReadPrompts(kData + "/adapters/" + name))
         cases.push_back({std::move(prompt), adapters.back().table, name});

@@ -110,12 +110,12 @@ TEST(TilePackerTest, KeepsEveryElementOnceAndFillsTheRestWithZero) {
   for (const DType dtype : {DType::kBFloat16, DType::kFloat32}) {
     const cpu::CpuTilePacker packer(dtype);
     const auto element = static_cast<size_t>(SizeOf(dtype));
-    constexpr int32_t kIn = 48;
-    constexpr int32_t kOut = 32;
-    constexpr int32_t kRank = 21;
-    constexpr int32_t kFirst = 16;
-    constexpr int32_t kRows = 5;
-    constexpr int32_t kWidth = 8;
+    constexpr int64_t kIn = 48;
+    constexpr int64_t kOut = 32;
+    constexpr int64_t kRank = 21;
+    constexpr int64_t kFirst = 16;
+    constexpr int64_t kRows = 5;
+    constexpr int64_t kWidth = 8;
     std::vector<float> a(kRows * kIn);
     std::vector<float> b(kOut * kRank);
     // Small whole numbers: exact in bfloat16 as well.
@@ -149,8 +149,8 @@ TEST(TilePackerTest, KeepsEveryElementOnceAndFillsTheRestWithZero) {
     tile.assign(kWidth * kOut * element, std::byte{0xFF});
     packer.PackB(b, kRank, kFirst, kRows, kWidth, kOut, tile.data());
     expected.assign(static_cast<size_t>((kWidth - kRows) * kOut), 0.0F);
-    for (int32_t n = 0; n < kOut; ++n)
-      for (int32_t k = kFirst; k < kFirst + kRows; ++k)
+    for (int64_t n = 0; n < kOut; ++n)
+      for (int64_t k = kFirst; k < kFirst + kRows; ++k)
         expected.push_back(b[static_cast<size_t>(n * kRank + k)]);
     std::sort(expected.begin(), expected.end());
     EXPECT_EQ(sorted(tile), expected);

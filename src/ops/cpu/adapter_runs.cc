@@ -68,7 +68,8 @@ void AdapterRuns::Shrink(LayerIndex layer, std::span<const Projection> projectio
   }
   team.ParallelFor(static_cast<int32_t>(tasks_.size()), [&](int32_t number, int) {
     const ShrinkTask& task = tasks_[static_cast<size_t>(number)];
-    const RunModule& target = run_modules_[static_cast<size_t>(task.run * modules_ + task.module)];
+    const RunModule& target =
+        run_modules_[static_cast<size_t>(int64_t{task.run} * modules_ + task.module)];
     int64_t offset = target.offset + TileOffset(*target.module, task.first_tile);
     ShrinkArgs args;
     args.x = h + task.first_row * h_stride * SizeOf(dtype_);

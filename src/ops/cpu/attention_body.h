@@ -50,28 +50,69 @@ inline const std::byte* GroupAt(const AttentionArgs& args, int32_t group, int64_
          group % args.groups_per_page * args.group_bytes;
 }
 
+/// scores = queries * K for kPanels groups, wherever their K lies.
+template <class E, int kRows, int kPanels>
+inline void ScoreTile(const AttentionArgs& args, int32_t query, const typename E::Type* const* keys,
+                      float* scores) {
+  const auto* q = static_cast<const typename E::Type*>(args.queries) + query * args.head_dim;
+  Vec acc[kRows][kPanels];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) acc[r][p] = Zero();
+  for (int32_t d = 0; d < args.head_dim; d += E::kPair) {
+    typename E::Column column[kPanels];
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) column[p] = E::LoadColumn(keys[p] + d * kPanelColumns);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const typename E::Broadcast value = E::Spread(q + r * args.head_dim + d);
+#pragma GCC unroll 4
+      for (int p = 0; p < kPanels; ++p) acc[r][p] = E::Dot(acc[r][p], value, column[p]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p)
+      Store(scores + (query + r) * kAttentionBlock + p * kPanelColumns, acc[r][p]);
+}
+
+template <class E, int kPanels, int kRows>
+inline void ScoreRows(const AttentionArgs& args, const AttentionState<E>& state, int32_t query,
+                      const typename E::Type* const* keys, float* scores) {
+  for (; query + kRows <= state.queries; query += kRows)
+    ScoreTile<E, kRows, kPanels>(args, query, keys, scores);
+  if constexpr (kRows > 1) {
+    if (query < state.queries)
+      ScoreRows<E, kPanels, SmallerTile(kRows)>(args, state, query, keys, scores);
+  }
+}
+
+/// Scores of `groups` groups from `first` on, kPanels at a time as long as there are so many.
+template <class E, int kPanels, int kRows>
+inline int32_t ScoreGroups(const AttentionArgs& args, const AttentionState<E>& state,
+                           const typename E::Type* const* keys, int32_t first, int32_t groups) {
+  for (; first + kPanels <= groups; first += kPanels)
+    ScoreRows<E, kPanels, kRows>(args, state, 0, keys + first,
+                                 state.scores + first * kPanelColumns);
+  return first;
+}
+
 template <class E>
 inline void ScoreBlock(const AttentionArgs& args, const AttentionState<E>& state, int32_t first,
                        int32_t groups) {
-  for (int32_t g = 0; g < groups;) {
-    const std::byte* k = GroupAt(args, first + g, args.k_offset);
-    int32_t together = 1;
-    while (g + together < groups &&
-           GroupAt(args, first + g + together, args.k_offset) == k + together * args.group_bytes)
-      ++together;
-    GemmArgs gemm;
-    gemm.a = args.queries;
-    gemm.a_stride = args.head_dim;
-    gemm.b = k;
-    gemm.b_stride = int64_t{kPanelColumns} * args.head_dim;
-    gemm.k = args.head_dim;
-    gemm.c = state.scores + g * kPanelColumns;
-    gemm.c_stride = kAttentionBlock;
-    gemm.rows = state.queries;
-    gemm.panels = together;
-    Gemm<E>(gemm);
-    g += together;
+  const typename E::Type* keys[kBlockGroups];
+  for (int32_t g = 0; g < groups; ++g)
+    keys[g] = reinterpret_cast<const typename E::Type*>(GroupAt(args, first + g, args.k_offset));
+  int32_t done = 0;
+  if (state.queries <= E::kFewRows) {
+    // A decode: many short chains side by side, or the latency of each multiplication would show.
+    done = ScoreGroups<E, E::kFewPanels, E::kFewRows>(args, state, keys, done, groups);
+  } else {
+    done = ScoreGroups<E, E::kTilePanels, E::kTileRows>(args, state, keys, done, groups);
   }
+  ScoreGroups<E, 1, E::kTileRows>(args, state, keys, done, groups);
 }
 
 /// Turns a query's scores of a block into weights. Its first `visible` tokens count.
@@ -177,20 +218,40 @@ inline void ValueBlock(const AttentionArgs& args, const AttentionState<E>& state
   }
   const int32_t panels = args.head_dim / kPanelColumns;
   int32_t panel = 0;
+  if (state.queries <= E::kFewRows)
+    for (; panel + E::kFewPanels <= panels; panel += E::kFewPanels)
+      ValueRows<E, E::kFewPanels, E::kFewRows>(state, args.head_dim, 0, panel, values, groups);
   for (; panel + E::kTilePanels <= panels; panel += E::kTilePanels)
     ValueRows<E, E::kTilePanels, E::kTileRows>(state, args.head_dim, 0, panel, values, groups);
   for (; panel < panels; ++panel)
     ValueRows<E, 1, E::kTileRows>(state, args.head_dim, 0, panel, values, groups);
 }
 
+/// Brings in the K and V of groups [first, first + kBlockGroups) short of `end`, while the block
+/// before is computed: they lie in pages far apart, which no processor foresees.
+inline void PrefetchBlock(const AttentionArgs& args, int32_t first, int32_t end) {
+  constexpr int64_t kLine = 64;
+  const int32_t last = first + kBlockGroups < end ? first + kBlockGroups : end;
+  for (int32_t group = first; group < last; ++group) {
+    const std::byte* k = GroupAt(args, group, args.k_offset);
+    const std::byte* v = GroupAt(args, group, args.v_offset);
+    for (int64_t at = 0; at < args.group_bytes; at += kLine) {
+      __builtin_prefetch(k + at, 0, 2);
+      __builtin_prefetch(v + at, 0, 2);
+    }
+  }
+}
+
 template <class E>
 void Attend(const AttentionArgs& args) {
   const AttentionState<E> state = LayOutState<E>(args);
   const int32_t visible = args.position + args.rows;
+  const int32_t all_groups = (visible + kPanelColumns - 1) / kPanelColumns;
   for (int32_t start = 0; start < visible; start += kAttentionBlock) {
-    const int32_t left = (visible - start + kPanelColumns - 1) / kPanelColumns;
-    const int32_t groups = left < kBlockGroups ? left : kBlockGroups;
     const int32_t first = start / kPanelColumns;
+    const int32_t left = all_groups - first;
+    const int32_t groups = left < kBlockGroups ? left : kBlockGroups;
+    PrefetchBlock(args, first + kBlockGroups, all_groups);
     ScoreBlock(args, state, first, groups);
     for (int32_t query = 0; query < state.queries; ++query)
       SoftmaxRow(args, state, query, groups, args.position + query / args.group + 1 - start);

@@ -42,7 +42,7 @@ inline void GemmTile(const typename E::Type* a, int64_t a_stride, const typename
 }
 
 /// The next smaller tile for the rows that are left over.
-constexpr int SmallerTile(int rows) { return rows > 8 ? 8 : rows > 4 ? 4 : rows / 2; }
+constexpr int SmallerTile(int rows) { return rows > 8 ? 8 : rows > 4 ? 4 : rows - 1; }
 
 /// All rows against kPanels panels; the last rows, fewer than a full tile, by a smaller one.
 template <class E, int kPanels, int kRows>

@@ -128,6 +128,8 @@ struct BFloat16Element {
   static constexpr int kTileRows = 4;
   static constexpr int kTilePanels = 1;
   static constexpr int kShrinkRows = 1;
+  static constexpr int kFewRows = 2;
+  static constexpr int kFewPanels = 2;
   struct Broadcast {
     __m256 even, odd;
   };
@@ -175,6 +177,8 @@ struct Float32Element {
   static constexpr int kTileRows = 6;
   static constexpr int kTilePanels = 1;
   static constexpr int kShrinkRows = 1;
+  static constexpr int kFewRows = 2;
+  static constexpr int kFewPanels = 2;
   using Broadcast = __m256;
   using Column = Vec;
   static Broadcast Spread(const Type* a) { return _mm256_broadcast_ss(a); }

@@ -75,6 +75,8 @@ struct BFloat16Element {
   static constexpr int kTileRows = 12;
   static constexpr int kTilePanels = 2;
   static constexpr int kShrinkRows = 4;
+  static constexpr int kFewRows = 4;
+  static constexpr int kFewPanels = 4;
   using Broadcast = __m512bh;
   using Column = __m512bh;
   static Broadcast Spread(const Type* a) {
@@ -103,6 +105,8 @@ struct Float32Element {
   static constexpr int kTileRows = 12;
   static constexpr int kTilePanels = 2;
   static constexpr int kShrinkRows = 4;
+  static constexpr int kFewRows = 4;
+  static constexpr int kFewPanels = 4;
   using Broadcast = __m512;
   using Column = __m512;
   static Broadcast Spread(const Type* a) { return _mm512_set1_ps(*a); }
