@@ -85,7 +85,10 @@ class Engine {
   void On(const AbortByClientIdMessage& message);
   void On(const DrainMessage& message);
   Status CheckRequest(const GenerationRequest& request) const;
-  Status CheckFits(const GenerationRequest& request, const adapter::AdapterRecord* adapter) const;
+  /// Whether a request of so many tokens can ever run beside the pinned adapters, and beside
+  /// `more_pinned` pages of one that is about to be pinned.
+  Status CheckFits(int32_t tokens, const adapter::AdapterRecord* adapter,
+                   int32_t more_pinned = 0) const;
   void Refuse(const SubmitMessage& message, const Error& error);
   void Prepare(Sequence& sequence, SubmitMessage message);
   void Finish(Sequence& sequence, Finish finish, std::optional<RequestEvent> event = std::nullopt);
@@ -105,6 +108,7 @@ class Engine {
   void On(const adapter::AdapterOpened& message);
   void On(const adapter::AdapterRead& message);
   void On(const adapter::AdapterCopied& message);
+  Status CheckPinned(const adapter::OpenedAdapter& opened) const;
   void AdapterHostReady(adapter::AdapterRecord& record);
   void AdapterFailed(adapter::AdapterRecord& record, const Error& error);
   void AdapterGone(AdapterVersion version);

@@ -80,12 +80,35 @@ void Engine::On(const FlushPrefixCacheMessage& message) {
 void Engine::On(const adapter::AdapterOpened& message) {
   const adapter::AdapterRecord* record = adapters_.Find(message.version);
   WEFT_CHECK(record != nullptr);
+  if (message.opened.ok() && record->pinned) {
+    const Status fits = CheckPinned(**message.opened);
+    if (!fits.ok()) {
+      adapters_.On(adapter::AdapterOpened{message.version, fits.error(), message.took});
+      return;
+    }
+  }
   if (message.opened.ok()) {
     for (const std::string& warning : (*message.opened)->warnings) {
       spdlog::warn("adapter '{}': {}", record->name, warning);
     }
   }
   adapters_.On(message);
+}
+
+/// A pinned adapter never gives way, so a request that could run without it must still fit beside
+/// it.
+Status Engine::CheckPinned(const adapter::OpenedAdapter& opened) const {
+  for (const auto& [id, sequence] : sequences_) {
+    if (sequence->state == SequenceState::kEnding) continue;
+    const int32_t tokens = sequence->prompt_count + sequence->request.max_new_tokens;
+    if (CheckFits(tokens, sequence->adapter, opened.layout.pages).ok()) continue;
+    return MakeError(ErrorCode::kResourceExhausted,
+                     "takes {} pages; pinned, it would leave too few of {} for a request that is "
+                     "being served; load it later, pin fewer, or start the server with more "
+                     "--kv-memory",
+                     opened.layout.pages, pool_.total());
+  }
+  return OkStatus();
 }
 
 void Engine::On(const adapter::AdapterRead& message) {
@@ -127,11 +150,8 @@ void Engine::AdapterHostReady(adapter::AdapterRecord& record) {
   std::vector<Sequence*> refused;
   for (auto& [id, sequence] : waiting_) {
     if (sequence->adapter != &record) continue;
-    GenerationRequest size;
-    size.prompt.resize(static_cast<size_t>(sequence->prompt_count));
-    size.max_new_tokens = sequence->request.max_new_tokens;
-    const Status fits = CheckFits(size, &record);
-    if (!fits.ok()) refused.push_back(sequence);
+    const int32_t tokens = sequence->prompt_count + sequence->request.max_new_tokens;
+    if (!CheckFits(tokens, &record).ok()) refused.push_back(sequence);
   }
   for (Sequence* sequence : refused) {
     Finish(

@@ -39,7 +39,10 @@ void Engine::On(SubmitMessage message) {
       status = resolved.error();
     }
   }
-  if (status.ok()) status = CheckFits(message.request, record);
+  if (status.ok()) {
+    const auto tokens = static_cast<int32_t>(message.request.prompt.size());
+    status = CheckFits(tokens + message.request.max_new_tokens, record);
+  }
   if (!status.ok()) {
     Refuse(message, status.error());
     return;
@@ -96,12 +99,12 @@ Status Engine::CheckRequest(const GenerationRequest& request) const {
   return OkStatus();
 }
 
-Status Engine::CheckFits(const GenerationRequest& request,
-                         const adapter::AdapterRecord* adapter) const {
-  const auto tokens = static_cast<int32_t>(request.prompt.size()) + request.max_new_tokens;
+Status Engine::CheckFits(int32_t tokens, const adapter::AdapterRecord* adapter,
+                         int32_t more_pinned) const {
   const int32_t adapter_pages = adapter == nullptr ? 0 : adapter->image_pages();
   const bool pinned = adapter != nullptr && adapter->pinned;
-  const int32_t room = pool_.total() - adapters_.PinnedPages() + (pinned ? adapter_pages : 0);
+  const int32_t room =
+      pool_.total() - adapters_.PinnedPages() - more_pinned + (pinned ? adapter_pages : 0);
   if (PagesFor(tokens + 1) + adapter_pages <= room) return OkStatus();
   return MakeError(
       ErrorCode::kInvalidArgument,

@@ -223,7 +223,10 @@ int32_t Engine::ApplyLoads(const Plan& plan) {
     begun += adapters_.StartRead(*adapters_.Find(version)) ? 1 : 0;
   }
   for (const AdapterVersion version : plan.prefetch) {
-    LoadToDevice(*adapters_.Find(version), adapter::CopyUrgency::kPrefetch, false);
+    adapter::AdapterRecord& record = *adapters_.Find(version);
+    // One of the reads may have taken the room of its image.
+    if (record.residency.host != adapter::HostTier::kReady) continue;
+    LoadToDevice(record, adapter::CopyUrgency::kPrefetch, false);
   }
   if (begun > 0) stepped_since_loads_ = false;
   return begun;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "sim/virtual_model.h"
@@ -27,6 +28,7 @@ engine::EngineOptions WithArenas(engine::EngineOptions options, const VirtualAre
 /// What the checker knows of a request, from what it sent and what came back.
 struct History::Tracked {
   ScenarioRequest request;
+  int32_t index = 0;                ///< In the scenario.
   std::optional<uint64_t> content;  ///< None: its adapter was unknown when it was sent.
   std::vector<TokenId> received;
   bool cancelled = false;
@@ -76,10 +78,11 @@ Outcome History::Run() {
         {name, path, false, false}, true, [](const Result<engine::AdapterInfo>&) {}});
     contents_[name] = scenario_.files.at(path).content;
   }
+  start_ = clock_.Now();
+  outcome_.request_records.resize(scenario_.requests.size());
   Schedule();
-  const Moment start = clock_.Now();
   while (!outcome_.violation && events_.RunNext()) {
-    if (clock_.Now() - start > kGiveUp)
+    if (clock_.Now() - start_ > kGiveUp)
       Violate("P6: requests are still waiting after half an hour");
   }
   if (!outcome_.violation && engine_->live_requests() > 0) {
@@ -93,7 +96,13 @@ Outcome History::Run() {
   const auto loads = stats.adapter_loads_total.find("ok");
   outcome_.loads =
       loads == stats.adapter_loads_total.end() ? 0 : static_cast<int64_t>(loads->second);
-  outcome_.length = clock_.Now() - start;
+  const auto dropped = stats.adapter_loads_total.find("dropped");
+  outcome_.dropped_loads =
+      dropped == stats.adapter_loads_total.end() ? 0 : static_cast<int64_t>(dropped->second);
+  outcome_.copied_bytes = static_cast<int64_t>(stats.adapter_copied_bytes_total);
+  outcome_.cached_tokens = static_cast<int64_t>(stats.cached_tokens_total);
+  outcome_.pool_pages = static_cast<int32_t>(stats.pages_total);
+  outcome_.length = clock_.Now() - start_;
   return outcome_;
 }
 
@@ -170,6 +179,7 @@ void History::SubmitRequest(const Action& action) {
   const RequestId id(next_request_++);
   auto tracked = std::make_unique<Tracked>();
   tracked->request = scenario_.requests.at(static_cast<size_t>(action.request));
+  tracked->index = action.request;
   tracked->content = ContentOf(action.name);
   engine::GenerationRequest request;
   request.adapter = action.name;
@@ -201,6 +211,7 @@ void History::Receive(engine::Message message) {
 void History::TurnAndCheck() {
   if (outcome_.violation) return;
   engine_->Turn();
+  RecordStep();
   CheckPages();
   CheckSteps();
   CheckOvertaking();
@@ -210,9 +221,13 @@ void History::TurnAndCheck() {
 void History::OnEvents(const std::vector<engine::RequestEvent>& events) {
   for (const engine::RequestEvent& event : events) {
     Tracked& tracked = *requests_.at(event.id);
+    RequestRecord& record = outcome_.request_records.at(static_cast<size_t>(tracked.index));
+    if (event.finish) record.finish = event.finish;
     if (tracked.finished) Violate("an event after a request's last");
     for (const ops::SampledToken& token : event.tokens) {
       tracked.received.push_back(token.token);
+      record.tokens.push_back(token.token);
+      record.token_times.push_back(clock_.Now() - start_);
       ++outcome_.tokens;
       outcome_.digest =
           Random::Mix(outcome_.digest + static_cast<uint64_t>(event.id.value() * 64 + token.token) +
@@ -246,9 +261,13 @@ void History::OnFinish(Tracked& tracked, const engine::Finish& finish) {
     case engine::FinishType::kError: {
       ++outcome_.refused;
       if (finish.error.message.empty()) Violate("P8: an error without a message");
+      // Pinned adapters may leave too little room for a request that fits the pool alone.
+      const bool pins = std::any_of(scenario_.actions.begin(), scenario_.actions.end(),
+                                    [](const Action& action) { return action.pinned; });
       const bool excused = !tracked.content || faulted_contents_.contains(*tracked.content) ||
                            finish.error.code == ErrorCode::kResourceExhausted ||
-                           scenario_.copy_failure_probability > 0;
+                           scenario_.copy_failure_probability > 0 ||
+                           (pins && finish.error.code == ErrorCode::kInvalidArgument);
       if (!excused)
         Violate("P8: a request failed for no fault of its own: " + finish.error.message);
       break;
@@ -291,6 +310,18 @@ void History::Violate(const std::string& what) {
                   what, State());
 }
 
+/// The members are those that the step's slices were made for, by the engine's own mark on them.
+void History::RecordStep() {
+  if (recorded_step_ == executor_.last_step()) return;
+  recorded_step_ = executor_.last_step();
+  StepRecord record;
+  record.begin = clock_.Now() - start_;
+  for (const auto& [id, sequence] : engine_->sequences()) {
+    if (sequence->last_step == recorded_step_) record.members.push_back(requests_.at(id)->index);
+  }
+  outcome_.step_records.push_back(std::move(record));
+}
+
 // --- Checks
 // ----------------------------------------------------------------------------------------------------------
 
@@ -319,6 +350,7 @@ void History::CheckPages() {
     Violate("P2: adapters hold more pages than --lora-memory");
   const int32_t used = private_pages + adapter_pages + engine_->prefix_cache().cached();
   const int32_t taken = pool.total() - pool.free();
+  outcome_.most_pages_taken = std::max(outcome_.most_pages_taken, taken);
   if (used > taken || (!engine_->step_in_flight() && used != taken)) {
     Violate(fmt::format("P2: {} pages are taken, but only {} are somebody's", taken, used));
   }
@@ -341,17 +373,15 @@ void History::CheckSteps() {
 
 void History::CheckOvertaking() {
   std::set<RequestId> waiting;
-  std::vector<RequestId> started;
+  std::set<RequestId> running;
   for (const auto& [id, sequence] : engine_->sequences()) {
+    if (sequence->state == engine::SequenceState::kRunning) running.insert(id);
     const bool waits = sequence->state == engine::SequenceState::kWaiting ||
                        sequence->state == engine::SequenceState::kSuspended;
-    if (waits) {
-      waiting.insert(id);
-    } else if (was_waiting_.contains(id) && sequence->state == engine::SequenceState::kRunning) {
-      started.push_back(id);
-    }
+    if (waits) waiting.insert(id);
   }
-  for (const RequestId id : started) {
+  for (const RequestId id : running) {
+    if (was_running_.contains(id)) continue;
     for (const RequestId other : waiting) {
       if (other < id && ++overtaken_[other] > scenario_.engine.limits.max_overtakes) {
         Violate(
@@ -359,11 +389,7 @@ void History::CheckOvertaking() {
       }
     }
   }
-  was_waiting_ = std::move(waiting);
-  // A request that starts in the turn it arrives in is seen waiting by nobody: remember the newest.
-  for (const auto& [id, sequence] : engine_->sequences()) {
-    if (sequence->state == engine::SequenceState::kWaiting) was_waiting_.insert(id);
-  }
+  was_running_ = std::move(running);
 }
 
 void History::CheckEnded() {
@@ -386,6 +412,12 @@ void History::EndAll() {
   }
   TurnAndCheck();
   while (!outcome_.violation && events_.RunNext()) {
+  }
+  const bool base_alone =
+      std::any_of(scenario_.requests.begin(), scenario_.requests.end(),
+                  [](const ScenarioRequest& request) { return request.adapter.empty(); });
+  if (!base_alone && engine_->prefix_cache().cached() > 0) {
+    Violate("P9: prefixes computed with unloaded adapters are still cached");
   }
   engine_->Handle(engine::FlushPrefixCacheMessage{[](const Status&) {}});
   TurnAndCheck();

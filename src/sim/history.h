@@ -17,6 +17,19 @@
 
 namespace weft::sim {
 
+/// One step, by what it computed for whom. Requests are known by their index in the scenario.
+struct StepRecord {
+  Duration begin{};  ///< Since the history began.
+  std::vector<int32_t> members;
+};
+
+/// What came back for one request.
+struct RequestRecord {
+  std::vector<TokenId> tokens;
+  std::vector<Duration> token_times;  ///< Since the history began.
+  std::optional<engine::Finish> finish;
+};
+
 /// What one history came to.
 struct Outcome {
   /// The first broken promise, with its moment; none: all held.
@@ -30,7 +43,13 @@ struct Outcome {
   int64_t loads = 0;
   int64_t tokens = 0;
   Duration length{};
-  std::vector<std::vector<RequestId>> step_members;  ///< Of each step, when asked for.
+  int64_t dropped_loads = 0;
+  int64_t copied_bytes = 0;
+  int64_t cached_tokens = 0;
+  int32_t pool_pages = 0;
+  int32_t most_pages_taken = 0;
+  std::vector<StepRecord> step_records;
+  std::vector<RequestRecord> request_records;  ///< By index of the scenario's request.
   uint64_t digest = 0;  ///< Of every event in order: equal digests, equal histories.
 };
 
@@ -57,6 +76,8 @@ class History {
   void OnFinish(Tracked& tracked, const engine::Finish& finish);
   std::optional<uint64_t> ContentOf(const std::string& name) const;
 
+  void RecordStep();
+
   void CheckPages();           // P2, P5
   void CheckSteps();           // P3
   void CheckOvertaking();      // P6
@@ -81,8 +102,10 @@ class History {
   std::map<std::string, uint64_t> contents_;  ///< What each loaded name means now.
   std::set<std::string> unloaded_;
   std::set<uint64_t> faulted_contents_;
-  std::set<RequestId> was_waiting_;
+  std::set<RequestId> was_running_;
   std::map<RequestId, int32_t> overtaken_;
+  Moment start_{};
+  StepId recorded_step_{0};
   int64_t completed_steps_ = 0;
   int64_t next_request_ = 1;
 };

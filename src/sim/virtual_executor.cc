@@ -21,7 +21,7 @@ VirtualExecutor::VirtualExecutor(EventQueue& events, const Clock& clock, Random 
 void VirtualExecutor::Submit(engine::StepJob job) {
   if (busy_) violation("a step was submitted while one was under way");
   busy_ = true;
-  ++steps_;
+  last_step_ = job.id;
   std::set<PageIndex> written;
   for (const model::SequenceSlice& slice : job.batch.slices) {
     const uint64_t content = ReadAdapter(slice, "at the step's start");
@@ -37,7 +37,7 @@ void VirtualExecutor::Submit(engine::StepJob job) {
   }
   const Duration length =
       (timing_.step + timing_.row * static_cast<int64_t>(job.batch.tokens.size())) *
-      random_.Between(80, 120) / 100;
+      random_.Between(100 - timing_.jitter_percent, 100 + timing_.jitter_percent) / 100;
   events_.After(length, [this, job = std::move(job), begin = clock_.Now()] { Finish(job, begin); });
 }
 

@@ -19,6 +19,7 @@ class VirtualExecutor final : public engine::StepExecutor {
   struct Timing {
     Duration step = std::chrono::milliseconds(2);
     Duration row = std::chrono::microseconds(50);
+    int32_t jitter_percent = 20;
   };
 
   VirtualExecutor(EventQueue& events, const Clock& clock, Random random, Timing timing,
@@ -29,7 +30,8 @@ class VirtualExecutor final : public engine::StepExecutor {
   std::function<void(engine::StepDone)> done;
   /// Called with what is wrong; the history ends there.
   std::function<void(std::string)> violation;
-  int32_t steps() const { return steps_; }
+  /// The step submitted last.
+  StepId last_step() const { return last_step_; }
 
  private:
   void Finish(const engine::StepJob& job, Moment begin);
@@ -45,7 +47,7 @@ class VirtualExecutor final : public engine::StepExecutor {
   const Timing timing_;
   VirtualArena& device_;
   const int32_t tokens_per_page_;
-  int32_t steps_ = 0;
+  StepId last_step_{0};
   bool busy_ = false;
 };
 

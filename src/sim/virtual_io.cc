@@ -21,7 +21,8 @@ VirtualIo::VirtualIo(EventQueue& events, const Clock& clock, Random random, Timi
       page_bytes_(page_bytes) {}
 
 Duration VirtualIo::Jittered(Duration duration) {
-  return duration * random_.Between(50, 150) / 100;
+  return duration * random_.Between(100 - timing_.jitter_percent, 100 + timing_.jitter_percent) /
+         100;
 }
 
 void VirtualIo::Open(adapter::OpenJob job) {
@@ -59,63 +60,89 @@ void VirtualIo::Read(adapter::ReadJob job) {
   ReadPage(std::make_shared<const adapter::ReadJob>(std::move(job)), 0, clock_.Now());
 }
 
+/// A cancelled read ends before its next page; the page under way still lands.
 void VirtualIo::ReadPage(std::shared_ptr<const adapter::ReadJob> job, size_t page, Moment begin) {
+  if (job->cancelled->load()) {
+    events_.After(Duration{}, [this, job, begin] {
+      replies.read({job->version, MakeError(ErrorCode::kCancelled, "no longer wanted"),
+                    clock_.Now() - begin});
+    });
+    return;
+  }
   const VirtualFile& file = files_[job->opened->path];
   const Duration delay = Jittered(timing_.read_page) * (file.fault == FileFault::kSlow ? 50 : 1);
-  events_.After(delay, [this, job = std::move(job), page, begin] {
+  events_.After(delay, [this, job, page, begin] {
     const Duration took = clock_.Now() - begin;
     const VirtualFile& now = files_[job->opened->path];
     const uint64_t content = std::static_pointer_cast<const Opened>(job->opened->files)->content;
-    if (job->cancelled->load()) {
-      replies.read({job->version, MakeError(ErrorCode::kCancelled, "no longer wanted"), took});
-    } else if (now.content != content || now.fault == FileFault::kShort ||
-               now.fault == FileFault::kVanished || now.fault == FileFault::kCorrupt) {
+    if (now.content != content || now.fault == FileFault::kShort ||
+        now.fault == FileFault::kVanished || now.fault == FileFault::kCorrupt) {
       replies.read({job->version,
                     MakeError(ErrorCode::kIo, "'{}' changed while loading", job->opened->path),
                     took});
+      return;
+    }
+    VirtualPage& into = host_.At(job->pages[page]);
+    into.content = content;
+    into.image_page = static_cast<int32_t>(page);
+    if (page + 1 == job->pages.size()) {
+      replies.read({job->version, OkStatus(), took});
     } else {
-      VirtualPage& into = host_.At(job->pages[page]);
-      into.content = content;
-      into.image_page = static_cast<int32_t>(page);
-      if (page + 1 == job->pages.size()) {
-        replies.read({job->version, OkStatus(), took});
-      } else {
-        ReadPage(job, page + 1, begin);
-      }
+      ReadPage(job, page + 1, begin);
     }
   });
 }
 
 void VirtualIo::Copy(adapter::CopyJob job) {
-  CopyPage(std::make_shared<const adapter::CopyJob>(std::move(job)), 0, clock_.Now());
+  copies_.push_back({std::move(job), 0, clock_.Now()});
+  UseLink();
 }
 
-void VirtualIo::CopyPage(std::shared_ptr<const adapter::CopyJob> job, size_t page, Moment begin) {
-  link_free_ = std::max(link_free_, clock_.Now()) + Jittered(timing_.copy_page);
-  events_.After(link_free_ - clock_.Now(), [this, job = std::move(job), page, begin] {
-    const Duration took = clock_.Now() - begin;
-    const auto copied = static_cast<Bytes>(page) * page_bytes_;
-    if (job->cancelled->load()) {
-      replies.copied(
-          {job->version, MakeError(ErrorCode::kCancelled, "no longer wanted"), copied, took});
-      return;
-    }
-    if (random_.Chance(copy_failure_probability)) {
-      replies.copied(
-          {job->version, MakeError(ErrorCode::kInternal, "the link failed"), copied, took});
-      return;
-    }
-    const VirtualPage& from = host_.At(job->host[page]);
-    VirtualPage& into = device_.At(job->device[page]);
-    into.content = from.content;
-    into.image_page = from.image_page;
-    into.kv.clear();
-    if (page + 1 == job->host.size()) {
-      replies.copied({job->version, OkStatus(), copied + page_bytes_, took});
-    } else {
-      CopyPage(job, page + 1, begin);
-    }
+void VirtualIo::Promote(AdapterVersion version) {
+  for (Copying& copy : copies_) {
+    if (copy.job.version == version) copy.job.urgency = adapter::CopyUrgency::kRequested;
+  }
+}
+
+/// Puts the next page on the link: of the copy asked for first, requested ones before prefetches.
+void VirtualIo::UseLink() {
+  if (link_busy_ || copies_.empty()) return;
+  auto next = std::find_if(copies_.begin(), copies_.end(), [](const Copying& copy) {
+    return copy.job.urgency == adapter::CopyUrgency::kRequested;
   });
+  if (next == copies_.end()) next = copies_.begin();
+  link_busy_ = true;
+  const bool cancelled = next->job.cancelled->load();
+  events_.After(cancelled ? Duration{} : Jittered(timing_.copy_page), [this, next, cancelled] {
+    link_busy_ = false;
+    if (cancelled) {
+      EndCopy(next, MakeError(ErrorCode::kCancelled, "no longer wanted"));
+    } else {
+      LandPage(next);
+    }
+    UseLink();
+  });
+}
+
+/// A page that is on the link lands, whether it is still wanted or not.
+void VirtualIo::LandPage(std::list<Copying>::iterator copy) {
+  if (random_.Chance(copy_failure_probability)) {
+    EndCopy(copy, MakeError(ErrorCode::kInternal, "the link failed"));
+    return;
+  }
+  const VirtualPage& from = host_.At(copy->job.host[copy->next_page]);
+  VirtualPage& into = device_.At(copy->job.device[copy->next_page]);
+  into.content = from.content;
+  into.image_page = from.image_page;
+  into.kv.clear();
+  if (++copy->next_page == copy->job.host.size()) EndCopy(copy, OkStatus());
+}
+
+void VirtualIo::EndCopy(std::list<Copying>::iterator copy, Status status) {
+  const Copying ended = std::move(*copy);
+  copies_.erase(copy);
+  replies.copied({ended.job.version, std::move(status),
+                  static_cast<Bytes>(ended.next_page) * page_bytes_, clock_.Now() - ended.begin});
 }
 
 }  // namespace weft::sim

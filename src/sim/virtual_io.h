@@ -1,5 +1,6 @@
 #pragma once
 
+#include <list>
 #include <map>
 #include <memory>
 #include <string>
@@ -21,13 +22,17 @@ struct VirtualFile {
 };
 
 /// Loading against a virtual disk and a virtual link. Reads and copies move page by page in virtual
-/// time, so that a page which changed hands too early is caught holding the wrong thing.
+/// time, so that a page which changed hands too early is caught holding the wrong thing. Copies use
+/// the link one after another, requested ones before prefetches, and change places only between two
+/// pages, as the copier's queue has it.
 class VirtualIo final : public adapter::AdapterIo {
  public:
   struct Timing {
     Duration open = std::chrono::microseconds(200);
     Duration read_page = std::chrono::microseconds(500);
     Duration copy_page = std::chrono::microseconds(100);
+    int32_t jitter_percent =
+        50;  ///< Every duration is drawn from this much less to this much more.
   };
 
   VirtualIo(EventQueue& events, const Clock& clock, Random random, Timing timing,
@@ -36,7 +41,7 @@ class VirtualIo final : public adapter::AdapterIo {
   void Open(adapter::OpenJob job) override;
   void Read(adapter::ReadJob job) override;
   void Copy(adapter::CopyJob job) override;
-  void Promote(AdapterVersion) override {}
+  void Promote(AdapterVersion version) override;
 
   std::map<std::string, VirtualFile>& files() { return files_; }
   adapter::AdapterIoReplies replies;
@@ -44,9 +49,16 @@ class VirtualIo final : public adapter::AdapterIo {
 
  private:
   struct Opened;
+  struct Copying {
+    adapter::CopyJob job;
+    size_t next_page = 0;
+    Moment begin;
+  };
   Result<std::shared_ptr<const adapter::OpenedAdapter>> OpenNow(const std::string& path);
   void ReadPage(std::shared_ptr<const adapter::ReadJob> job, size_t page, Moment begin);
-  void CopyPage(std::shared_ptr<const adapter::CopyJob> job, size_t page, Moment begin);
+  void UseLink();
+  void LandPage(std::list<Copying>::iterator copy);
+  void EndCopy(std::list<Copying>::iterator copy, Status status);
   Duration Jittered(Duration duration);
 
   EventQueue& events_;
@@ -58,7 +70,8 @@ class VirtualIo final : public adapter::AdapterIo {
   const ModelConfig config_;
   const Bytes page_bytes_;
   std::map<std::string, VirtualFile> files_;
-  Moment link_free_{};  ///< One copy at a time uses the link.
+  std::list<Copying> copies_;  ///< In the order they were asked for.
+  bool link_busy_ = false;
 };
 
 }  // namespace weft::sim
