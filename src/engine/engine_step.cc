@@ -334,8 +334,7 @@ void Engine::On(StepDone message) {
   adapters_.OnStepCompleted(message.id);
   ++statistics_.stats().steps_total;
   const char* kind = !step.has_prefill ? "decode" : (step.has_decode ? "mixed" : "prefill");
-  statistics_.Observe(std::string("step_seconds:") + kind,
-                      message.end - message.begin);
+  statistics_.Observe(std::string("step_seconds:") + kind, message.end - message.begin);
   if (trace_ != nullptr) {
     trace_->Span(Trace::Group::kEngine, "compute", kind, message.begin, message.end,
                  "{\"step\":" + std::to_string(message.id.value()) +

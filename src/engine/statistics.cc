@@ -16,10 +16,9 @@ const std::vector<double>& Bounds() {
 }  // namespace
 
 Recorder::Recorder() {
-  for (const char* name :
-       {"ttft_seconds", "itl_seconds", "e2e_seconds", "queue_seconds", "adapter_read_seconds",
-        "adapter_copy_seconds", "adapter_wait_seconds", "step_seconds:decode",
-        "step_seconds:prefill", "step_seconds:mixed"}) {
+  for (const char* name : {"ttft_seconds", "itl_seconds", "e2e_seconds", "queue_seconds",
+                           "adapter_read_seconds", "adapter_copy_seconds", "adapter_wait_seconds",
+                           "step_seconds:decode", "step_seconds:prefill", "step_seconds:mixed"}) {
     stats_.histograms.emplace(name, Histogram(Bounds()));
   }
 }
