@@ -155,7 +155,12 @@ void Engine::Prepare(Sequence& sequence, SubmitMessage message) {
 
 void Engine::On(const AbortMessage& message) {
   const auto found = sequences_.find(message.id);
-  if (found != sequences_.end()) Abort(*found->second);
+  if (found == sequences_.end() || found->second->state == SequenceState::kEnding) return;
+  if (message.stop_string) {
+    Finish(*found->second, engine::Finish{FinishType::kStop, -1, {}});
+  } else {
+    Abort(*found->second);
+  }
 }
 
 void Engine::On(const AbortByClientIdMessage& message) {

@@ -110,7 +110,9 @@ RequestId EngineThread::Submit(GenerationRequest request, std::shared_ptr<EventS
   return id;
 }
 
-void EngineThread::Abort(RequestId id) { Post(AbortMessage{id}); }
+void EngineThread::Abort(RequestId id) { Post(AbortMessage{id, false}); }
+
+void EngineThread::FinishAtStopString(RequestId id) { Post(AbortMessage{id, true}); }
 
 void EngineThread::AbortByClientId(std::string client_id) {
   Post(AbortByClientIdMessage{std::move(client_id)});

@@ -34,6 +34,7 @@ class EngineThread final : public Service {
 
   RequestId Submit(GenerationRequest request, std::shared_ptr<EventSink> sink) override;
   void Abort(RequestId id) override;
+  void FinishAtStopString(RequestId id) override;
   void AbortByClientId(std::string client_id) override;
   void WantSoon(std::string adapter) override;
   void LoadAdapter(LoadAdapterRequest request,

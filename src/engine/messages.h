@@ -21,6 +21,7 @@ struct SubmitMessage {
 };
 struct AbortMessage {
   RequestId id;
+  bool stop_string = false;  ///< Its text is complete, as far as its client is concerned.
 };
 struct AbortByClientIdMessage {
   std::string client_id;

@@ -71,6 +71,8 @@ class Service {
 
   /// Ends a request; its last event says kAbort. Unknown or finished ids are ignored.
   virtual void Abort(RequestId id) = 0;
+  /// Ends a request whose text has reached a stop string: as Abort, but its last event says kStop.
+  virtual void FinishAtStopString(RequestId id) = 0;
   /// Ends every request with this client id; empty: every request there is.
   virtual void AbortByClientId(std::string client_id) = 0;
 

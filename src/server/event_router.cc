@@ -42,6 +42,10 @@ void EventRouter::Abort(RequestId id) {
   if (entries_.erase(id) > 0) service_.Abort(id);
 }
 
+void EventRouter::FinishAtStopString(RequestId id) {
+  if (entries_.erase(id) > 0) service_.FinishAtStopString(id);
+}
+
 void EventRouter::AbortAll(const Error& reason) {
   for (auto& [id, entry] : std::exchange(entries_, {})) {
     service_.Abort(id);

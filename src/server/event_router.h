@@ -31,6 +31,8 @@ class EventRouter : public std::enable_shared_from_this<EventRouter> {
 
   /// Ends a request; its listener hears no more of it. Finished ones are ignored.
   void Abort(RequestId id);
+  /// The same for one whose text has reached a stop string.
+  void FinishAtStopString(RequestId id);
 
   /// Ends all requests: each listener gets a last event (kAbort with this reason) at once, without
   /// waiting for the engine.

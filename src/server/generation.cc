@@ -85,7 +85,7 @@ void Generation::OnEvent(engine::RequestEvent& event, size_t tag) {
   Choice& choice = choices_[tag];
   const bool was_finished = choice.finish().has_value();
   const ChoiceDelta delta = choice.Consume(event);
-  if (delta.stop_string) events_->Abort(requests_[tag]);
+  if (delta.stop_string) events_->FinishAtStopString(requests_[tag]);
   const bool ends = !was_finished && choice.finish();
   if (ends) {
     choice.set_latency(server_.clock.Now() - received_);

@@ -78,7 +78,7 @@ TEST(GenerateRoute, StopStringAcrossTokensEndsTextIdsAndTheEnginesRequest) {
                             R"({"text": "x", "rid": "r", "sampling_params": {"stop": ["END"]}})");
   harness.Emit(0, "okE");
   harness.Emit(0, "NDmore");
-  EXPECT_THAT(harness.service.aborted(), ElementsAre(RequestId(1)));
+  EXPECT_THAT(harness.service.stopped(), ElementsAre(RequestId(1)));
   ASSERT_TRUE(reply->whole.has_value());
   EXPECT_THAT(reply->whole->body,
               HasSubstr(R"("text":"ok","output_ids":[111,107,69,78,68],"meta_info":{"id":"r",)"

@@ -30,6 +30,12 @@ void ScriptedService::Abort(RequestId id) {
   changed_.notify_all();
 }
 
+void ScriptedService::FinishAtStopString(RequestId id) {
+  std::lock_guard lock(mutex_);
+  stopped_.push_back(id);
+  changed_.notify_all();
+}
+
 void ScriptedService::AbortByClientId(std::string client_id) {
   std::lock_guard lock(mutex_);
   aborted_clients_.push_back(std::move(client_id));
@@ -111,6 +117,11 @@ size_t ScriptedService::submitted_count() const {
 engine::GenerationRequest ScriptedService::request(size_t index) const {
   std::lock_guard lock(mutex_);
   return submitted_.at(index).request;
+}
+
+std::vector<RequestId> ScriptedService::stopped() const {
+  std::lock_guard lock(mutex_);
+  return stopped_;
 }
 
 std::vector<RequestId> ScriptedService::aborted() const {

@@ -26,6 +26,7 @@ class ScriptedService final : public engine::Service {
   RequestId Submit(engine::GenerationRequest request,
                    std::shared_ptr<engine::EventSink> sink) override;
   void Abort(RequestId id) override;
+  void FinishAtStopString(RequestId id) override;
   void AbortByClientId(std::string client_id) override;
   void WantSoon(std::string adapter) override;
   void LoadAdapter(LoadAdapterRequest request,
@@ -46,6 +47,8 @@ class ScriptedService final : public engine::Service {
   size_t submitted_count() const;
   engine::GenerationRequest request(size_t index) const;
   std::vector<RequestId> aborted() const;
+  /// Those that reached a stop string.
+  std::vector<RequestId> stopped() const;
   bool WaitForAborts(size_t count) const;
   bool WaitForSubmits(size_t count) const;
   std::vector<std::string> wanted() const;
@@ -64,6 +67,7 @@ class ScriptedService final : public engine::Service {
   mutable std::condition_variable changed_;
   std::vector<Submitted> submitted_;
   std::vector<RequestId> aborted_;
+  std::vector<RequestId> stopped_;
   std::vector<std::string> aborted_clients_;
   std::vector<std::string> wanted_;
 };

@@ -131,7 +131,7 @@ void History::PerformOne(const Action& action) {
       const auto id = by_index_.find(action.request);
       if (id == by_index_.end()) break;
       requests_.at(id->second)->cancelled = true;
-      engine_->Handle(engine::AbortMessage{id->second});
+      engine_->Handle(engine::AbortMessage{id->second, false});
       break;
     }
     case Action::Kind::kUnload:
