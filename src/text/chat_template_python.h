@@ -10,6 +10,11 @@ namespace weft::text {
 inline constexpr const char kChatTemplatePython[] = R"python(
 import datetime
 import json
+import sys
+
+# Where Debian's python3-jinja2 is. An interpreter that PATH names first (a virtual environment,
+# pyenv) makes this one look elsewhere; what is there still comes first.
+sys.path.append("/usr/lib/python3/dist-packages")
 
 _missing = None
 try:
