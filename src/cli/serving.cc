@@ -161,7 +161,9 @@ Status Serving::LoadModel() {
   options.max_rows = options_.chunked_prefill_size + options_.max_running_requests;
   options.max_logits_rows = options_.max_running_requests;
   options.min_page_bytes = adapter::LargestTile(files_.config, options.dtype);
-  options.max_lora_rank = options_.max_lora_rank;
+  // Tiles are rounded up, so the operators' room is too.
+  options.max_lora_rank =
+      (options_.max_lora_rank + ops::kRankTile - 1) / ops::kRankTile * ops::kRankTile;
   options.seed = options_.random_seed;
   auto model = model::Transformer::Create(files_.config, files_.tensors.get(), *device_, options);
   if (!model.ok()) return model.error();

@@ -1,5 +1,6 @@
 // From a request's arrival to its last event.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -80,6 +81,13 @@ Status Engine::CheckRequest(const GenerationRequest& request) const {
                        config_.vocabulary - 1);
     }
   }
+  for (const auto& [token, bias] : request.sampling.logit_bias) {
+    if (token < 0 || token >= config_.vocabulary || !std::isfinite(bias)) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       "logit_bias of {} for token {}; ids are 0 to {} and biases finite numbers",
+                       bias, token, config_.vocabulary - 1);
+    }
+  }
   if (request.max_new_tokens < 1 || request.min_new_tokens < 0) {
     return MakeError(ErrorCode::kInvalidArgument,
                      "max_new_tokens is {} and min_new_tokens {}; they must be at least 1 and 0",
@@ -143,6 +151,7 @@ void Engine::Prepare(Sequence& sequence, SubmitMessage message) {
     auto forbidden = std::make_shared<std::vector<TokenId>>(config_.end_tokens);
     forbidden->insert(forbidden->end(), sequence.request.stop_token_ids.begin(),
                       sequence.request.stop_token_ids.end());
+    std::erase_if(*forbidden, [this](TokenId id) { return id < 0 || id >= config_.vocabulary; });
     sequence.forbidden = std::move(forbidden);
   }
   if (sequence.request.prompt_logprobs_from == 0) {
