@@ -38,8 +38,7 @@ std::vector<AdapterRecord*> AdapterCache::Records() {
   return all;
 }
 
-// --- Loading
-// -------------------------------------------------------------------------------------------------------
+// Loading
 
 bool AdapterCache::StartRead(AdapterRecord& record) {
   if (record.residency.host != HostTier::kAbsent) return true;
@@ -107,16 +106,6 @@ bool AdapterCache::HostEvictable(const AdapterRecord& record, const AdapterRecor
   return &record != &wanting && record.residency.host == HostTier::kReady &&
          (!record.pinned || record.ready()) && record.residency.device != DeviceTier::kCopying &&
          record.residency.device != DeviceTier::kReleasing && !needed_sooner;
-}
-
-int32_t AdapterCache::ReclaimablePages(const AdapterRecord* except) const {
-  int32_t pages = 0;
-  for (const auto& [version, record] : records_) {
-    if (record.get() != except && record->idle_on_device()) {
-      pages += static_cast<int32_t>(record->device_pages.size());
-    }
-  }
-  return pages;
 }
 
 bool AdapterCache::StartCopy(AdapterRecord& record, CopyUrgency urgency) {
@@ -208,8 +197,7 @@ void AdapterCache::DropUnwantedLoad(AdapterRecord& record) {
   }
 }
 
-// --- Replies
-// -------------------------------------------------------------------------------------------------------
+// Replies
 
 void AdapterCache::Fail(AdapterRecord& record, const Error& error) {
   ++loads_by_result_["error"];
@@ -318,9 +306,13 @@ void AdapterCache::On(const AdapterCopied& message) {
     // The device refused the copy: whoever waits is told; the image stays and the next request
     // tries again.
     ++loads_by_result_["error"];
-    record->Apply(ResidencyEvent::kReleaseDevice);
-    FinishDeviceRelease(*record);
-    if (on_failure) on_failure(*record, message.status.error());
+    if (on_failure) {
+      on_failure(*record, message.status.error().WithContext("adapter '" + record->name + "'"));
+    }
+    if (record->residency.device == DeviceTier::kCopying) {
+      record->Apply(ResidencyEvent::kReleaseDevice);
+      FinishDeviceRelease(*record);
+    }
     return;
   }
   ++loads_by_result_["ok"];

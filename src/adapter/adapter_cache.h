@@ -43,8 +43,7 @@ class AdapterCache {
                memory::PagePool& device_pool, AdapterIo& io, const Clock& clock);
   ~AdapterCache();
 
-  // --- Names
-  // -------------------------------------------------------------------------------------------------------
+  // Names
 
   /// Takes a name that is free. `visible` false: requests cannot name it before Publish.
   Result<AdapterRecord*> Register(const std::string& name, const std::string& path, bool pinned,
@@ -62,15 +61,11 @@ class AdapterCache {
   void Unload(AdapterRecord& record);
   std::vector<AdapterRecord*> Records();
 
-  // --- Loading
-  // -----------------------------------------------------------------------------------------------------
+  // Loading
 
   /// Begins to open and read the host image. Does nothing unless it is absent. False: no room or no
   /// reader now.
   bool StartRead(AdapterRecord& record);
-  /// Device pages the record could get now by evicting idle adapters, without touching anything
-  /// else.
-  int32_t ReclaimablePages(const AdapterRecord* except) const;
   /// Begins the copy into pages of the pool. The caller has made room. False: too few free pages,
   /// or over the limit.
   bool StartCopy(AdapterRecord& record, CopyUrgency urgency);
@@ -87,8 +82,7 @@ class AdapterCache {
   /// Whether its read waits for host memory that nobody gives up yet.
   bool AwaitsRoom(const AdapterRecord& record) const;
 
-  // --- Replies
-  // -----------------------------------------------------------------------------------------------------
+  // Replies
 
   void On(const AdapterOpened& message);
   void On(const AdapterRead& message);

@@ -60,7 +60,7 @@ Result<ImageLayout> PackImage(std::vector<ModuleShape> modules, DType dtype, Byt
 Bytes TileBytesA(const ModuleShape& module, const TilePlacement& tile, DType dtype);
 Bytes TileBytesB(const ModuleShape& module, const TilePlacement& tile, DType dtype);
 
-/// Bytes of one page.
+/// A stretch of a page that no tile covers.
 struct EmptySpan {
   ImageOffset begin;
   Bytes bytes = 0;

@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <set>
 
+#include "checkpoint/model_config.h"
+
 namespace weft::cli {
 namespace {
 
@@ -211,6 +213,18 @@ Status CheckServeOptions(const ServeOptions& o) {
   if (!o.kv_memory.empty() && o.mem_fraction_static > 0) {
     return refuse(
         "--kv-memory and --mem-fraction-static both set the pool's size; give one of them");
+  }
+  for (const std::string& name : o.lora_target_modules) {
+    const bool known =
+        name == "all" || std::any_of(kAllProjections.begin(), kAllProjections.end(),
+                                     [&](Projection p) { return ProjectionName(p) == name; });
+    if (!known) {
+      return MakeError(
+          ErrorCode::kInvalidArgument,
+          "--lora-target-modules '{}': not a projection; use q_proj, k_proj, v_proj, o_proj, "
+          "gate_proj, up_proj, down_proj or all",
+          name);
+    }
   }
   WEFT_RETURN_IF_ERROR(o.LoraPaths());
   for (const auto& [text, flag] :

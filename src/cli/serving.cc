@@ -78,6 +78,13 @@ Status Serving::LoadText() {
   WEFT_ASSIGN_OR_RETURN(
       const std::string path,
       checkpoint::ResolveModelPath(files, options_.model_path, checkpoint::HuggingFaceCacheRoot()));
+  const bool is_gguf = path.ends_with(".gguf");
+  if ((options_.load_format == "gguf" && !is_gguf) ||
+      (options_.load_format == "safetensors" && is_gguf)) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "--load-format {} does not fit '{}'; leave it out, or name other files",
+                     options_.load_format, path);
+  }
   auto opened = options_.load_format == "dummy" ? checkpoint::OpenModelConfigOnly(files, path)
                                                 : checkpoint::OpenModel(files, path);
   if (!opened.ok()) return opened.error();
@@ -125,19 +132,15 @@ Status Serving::LoadText() {
   return OkStatus();
 }
 
-std::string Serving::Resolve(const std::string& path) const {
-  auto resolved =
-      checkpoint::ResolveModelPath(LocalFiles(), path, checkpoint::HuggingFaceCacheRoot());
-  return resolved.ok() ? *resolved : path;
-}
-
 /// A bad adapter on the command line is a bad command line: it is said now, not at the first
 /// request.
 Status Serving::CheckAdapters() {
   WEFT_ASSIGN_OR_RETURN(adapters_, options_.LoraPaths());
   for (LoraPath& entry : adapters_) {
     WEFT_RETURN_IF_ERROR(adapter::CheckAdapterName(entry.name));
-    entry.path = Resolve(entry.path);
+    WEFT_ASSIGN_OR_RETURN(
+        entry.path,
+        checkpoint::ResolveModelPath(LocalFiles(), entry.path, checkpoint::HuggingFaceCacheRoot()));
     auto opened =
         checkpoint::OpenAdapter(LocalFiles(), entry.path, files_.config, LimitsOf(options_));
     if (!opened.ok()) return opened.error().WithContext("--lora-paths " + entry.name);

@@ -47,7 +47,6 @@ class Serving {
   void WriteTrace() const;
   Bytes ChoosePoolBytes() const;
   Bytes ChooseHostBytes() const;
-  std::string Resolve(const std::string& path) const;
 
   const ServeOptions options_;
   const SteadyClock clock_;

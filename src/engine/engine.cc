@@ -53,12 +53,12 @@ int32_t Engine::live_requests() const {
 
 EngineStats Engine::Statistics() {
   EngineStats& stats = statistics_.stats();
-  stats.waiting = static_cast<int64_t>(waiting_.size());
   stats.running = static_cast<int64_t>(running_.size());
   stats.suspended = 0;
   for (const auto& [id, sequence] : waiting_) {
     if (sequence->state == SequenceState::kSuspended) ++stats.suspended;
   }
+  stats.waiting = static_cast<int64_t>(waiting_.size()) - stats.suspended;
   stats.pages_total = pool_.total();
   stats.pages_free = pool_.free();
   stats.pages_prefix = prefix_.evictable();
@@ -70,7 +70,9 @@ EngineStats Engine::Statistics() {
   stats.max_loras_per_batch = options_.limits.max_adapters_per_step;
   stats.running_adapters.clear();
   stats.waiting_adapters.clear();
+  stats.pages_adapter_idle = 0;
   for (const adapter::AdapterRecord* record : adapters_.Records()) {
+    if (record->idle_on_device()) stats.pages_adapter_idle += record->image_pages();
     if (record->ready()) {
       stats.running_adapters.push_back(record->name);
     } else if (record->waiting > 0) {

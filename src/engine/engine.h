@@ -31,7 +31,6 @@ struct EngineOptions {
   bool prefix_cache = true;
   int32_t context_length = 0;
   int32_t max_queued = 4096;
-  int32_t max_rank = 0;
   uint64_t seed = 0;
   Duration prefetch_patience = std::chrono::seconds(2);  ///< How long "wanted soon" is believed.
 };
@@ -156,7 +155,6 @@ class Engine {
 
   std::map<AdapterVersion, std::function<void(Result<AdapterInfo>)>> awaiting_load_;
   std::map<AdapterVersion, std::vector<std::function<void(Status)>>> awaiting_unload_;
-  std::set<AdapterVersion> register_only_;
 
   std::optional<InFlight> in_flight_;
   StepId next_step_{1};

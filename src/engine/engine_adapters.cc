@@ -31,6 +31,14 @@ void Engine::On(LoadAdapterMessage message) {
                            request.name));
     return;
   }
+  for (const auto& [version, done] : awaiting_load_) {
+    if (adapters_.Find(version)->name == request.name) {
+      message.done(MakeError(ErrorCode::kAlreadyExists,
+                             "adapter '{}' is being loaded already; wait for that to end",
+                             request.name));
+      return;
+    }
+  }
   auto registered =
       adapters_.Register(request.name, request.path, request.pinned, message.register_only);
   if (!registered.ok()) {

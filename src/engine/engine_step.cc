@@ -20,8 +20,7 @@ int32_t Engine::PagesFor(int32_t tokens) const {
   return (tokens + options_.limits.tokens_per_page - 1) / options_.limits.tokens_per_page;
 }
 
-// --- Snapshot
-// --------------------------------------------------------------------------------------------------------
+// Snapshot
 
 /// The last known token is always computed, for its logits; so is every token whose
 /// log-probabilities are wanted.
@@ -101,8 +100,7 @@ Snapshot Engine::TakeSnapshot() {
   return snapshot;
 }
 
-// --- Applying a plan
-// -------------------------------------------------------------------------------------------------
+// Applying a plan
 
 bool Engine::Apply(const Plan& plan) {
   for (const RequestId id : plan.suspend) Suspend(*running_.at(id));
@@ -245,8 +243,7 @@ bool Engine::LoadToDevice(adapter::AdapterRecord& record, adapter::CopyUrgency u
   return adapters_.StartCopy(record, urgency);
 }
 
-// --- Submitting
-// ------------------------------------------------------------------------------------------------------
+// Submitting
 
 void Engine::SubmitStep(const std::vector<Plan::Slice>& slices) {
   StepJob job;
@@ -321,8 +318,7 @@ void Engine::AppendSlice(Sequence& sequence, int32_t rows, StepJob& job, InFligh
   job.batch.slices.push_back(std::move(slice));
 }
 
-// --- Collecting
-// ------------------------------------------------------------------------------------------------------
+// Collecting
 
 void Engine::On(StepDone message) {
   WEFT_CHECK(in_flight_.has_value() && in_flight_->id == message.id);

@@ -46,12 +46,12 @@ void EngineThread::Run(const std::function<std::unique_ptr<Engine>()>& make) {
       std::lock_guard lock(stats_mutex_);
       stats_ = std::move(stats);
     }
+    std::lock_guard lock(inbox_mutex_);
     {
-      std::lock_guard lock(idle_mutex_);
-      idle_ = idle;
+      std::lock_guard idle_lock(idle_mutex_);
+      idle_ = idle && inbox_.empty();
     }
     idle_changed_.notify_all();
-    std::lock_guard lock(inbox_mutex_);
     if (stopping_ && inbox_.empty() && idle) return;
   }
 }

@@ -31,7 +31,7 @@ struct WantSoonMessage {
 };
 struct LoadAdapterMessage {
   Service::LoadAdapterRequest request;
-  /// Only registers it: the headers are read, the image when it is first wanted.
+  /// Only registers the name; files are read when it is first wanted.
   bool register_only = false;
   std::function<void(Result<AdapterInfo>)> done;
 };

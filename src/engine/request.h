@@ -54,8 +54,9 @@ struct RequestEvent {
 };
 
 /// Where a request's events go: one sink an I/O shard. Deliver is called on the engine's thread, at
-/// most once a step with all events of the sink's requests: it must only post. The last event of a
-/// request has `finish`; none follows.
+/// most once a turn with all events of the sink's requests (on the thread that submits, when the
+/// engine's inbox is full): it must only post. The last event of a request has `finish`; none
+/// follows.
 class EventSink {
  public:
   virtual ~EventSink() = default;

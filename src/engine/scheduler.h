@@ -8,17 +8,17 @@ namespace weft::engine {
 /// Decides what the next step runs and which adapters to bring in. A pure function of the snapshot:
 /// no clock, no state.
 ///
-/// - Running sequences that decode come first, then prompts under way, then waiting requests by
+/// Running sequences that decode come first, then prompts under way, then waiting requests by
 /// arrival.
-/// - A request whose adapter is there may overtake earlier ones whose adapter is not, or that lack
-/// pages, but each
-///   waiting request at most max_overtakes times (P6).
-/// - Adapters are brought in by the order of arrival of who waits for them, with a lease, so that
-/// what was brought in
-///   cannot be evicted before its request ran.
-/// - KV of running sequences comes before adapters: when pages run out, leases of waiting requests
-/// are revoked, then
-///   the youngest running sequence is suspended.
+///
+/// A request whose adapter is there may overtake earlier ones whose adapter is not, or that lack
+/// pages, but each waiting request at most max_overtakes times (P6).
+///
+/// Adapters are brought in by the order of arrival of who waits for them, with a lease, so that
+/// what was brought in cannot be evicted before its request ran.
+///
+/// KV of running sequences comes before adapters: when pages run out, leases of waiting requests
+/// are revoked, then the youngest running sequence is suspended.
 Plan MakePlan(const Snapshot& snapshot, const SchedulerLimits& limits,
               const adapter::LoadPolicy& policy);
 

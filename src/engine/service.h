@@ -30,7 +30,7 @@ struct AdapterInfo {
 
 /// Counts and gauges of the engine, copied out for /metrics, /get_server_info and logs.
 struct EngineStats {
-  int64_t waiting = 0;
+  int64_t waiting = 0;  ///< Without the suspended.
   int64_t running = 0;
   int64_t suspended = 0;
   int64_t pages_total = 0;  ///< Without page 0.
@@ -38,6 +38,7 @@ struct EngineStats {
   int64_t pages_kv = 0;      ///< Of live sequences.
   int64_t pages_prefix = 0;  ///< Of cached prefixes nobody uses now.
   int64_t pages_adapter = 0;
+  int64_t pages_adapter_idle = 0;  ///< Of those, what would give way to KV.
   int32_t tokens_per_page = 0;
   int64_t page_bytes = 0;
   int64_t adapter_host_bytes = 0;

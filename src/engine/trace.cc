@@ -31,8 +31,7 @@ double Microseconds(Duration duration) {
 
 }  // namespace
 
-Trace::Trace(const Clock& clock, size_t limit)
-    : clock_(clock), limit_(limit), start_(clock.Now()) {}
+Trace::Trace(const Clock& clock, size_t limit) : limit_(limit), start_(clock.Now()) {}
 
 int32_t Trace::TrackId(Group group, std::string_view track) {
   const auto key = std::make_pair(group, std::string(track));
@@ -51,20 +50,19 @@ void Trace::Add(Record record) {
 void Trace::Span(Group group, std::string_view track, std::string name, Moment begin, Moment end,
                  std::string arguments_json) {
   std::lock_guard lock(mutex_);
-  Add({group, TrackId(group, track), std::move(name), begin, end - begin, false,
-       std::move(arguments_json)});
-}
-
-void Trace::Instant(Group group, std::string_view track, std::string name,
-                    std::string arguments_json) {
-  const Moment now = clock_.Now();
-  std::lock_guard lock(mutex_);
-  Add({group, TrackId(group, track), std::move(name), now, Duration{}, true,
+  Add({group, TrackId(group, track), std::move(name), begin, end - begin,
        std::move(arguments_json)});
 }
 
 std::string Trace::Json() const {
-  std::lock_guard lock(mutex_);
+  std::deque<Record> records;
+  std::map<std::pair<Group, std::string>, int32_t, std::less<>> tracks;
+  {
+    // Written out from a copy: the engine records under this lock.
+    std::lock_guard lock(mutex_);
+    records = records_;
+    tracks = tracks_;
+  }
   std::string json = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[";
   auto out = std::back_inserter(json);
   const char* separator = "";
@@ -73,22 +71,16 @@ std::string Trace::Json() const {
                    separator, group + 1, kGroupNames[group]);
     separator = ",\n";
   }
-  for (const auto& [key, id] : tracks_) {
+  for (const auto& [key, id] : tracks) {
     fmt::format_to(out,
                    R"(,{}{{"ph":"M","name":"thread_name","pid":{},"tid":{},"args":{{"name":{}}}}})",
                    '\n', static_cast<int>(key.first) + 1, id, Quote(key.second));
   }
-  for (const Record& record : records_) {
-    fmt::format_to(out, R"(,{}{{"ph":"{}","name":{},"pid":{},"tid":{},"ts":{:.3f},)", '\n',
-                   record.instant ? "i" : "X", Quote(record.name),
-                   static_cast<int>(record.group) + 1, record.track,
-                   Microseconds(record.begin - start_));
-    if (record.instant) {
-      fmt::format_to(out, R"("s":"t","args":{}}})", record.arguments);
-    } else {
-      fmt::format_to(out, R"("dur":{:.3f},"args":{}}})", Microseconds(record.length),
-                     record.arguments);
-    }
+  for (const Record& record : records) {
+    fmt::format_to(
+        out, R"(,{}{{"ph":"X","name":{},"pid":{},"tid":{},"ts":{:.3f},"dur":{:.3f},"args":{}}})",
+        '\n', Quote(record.name), static_cast<int>(record.group) + 1, record.track,
+        Microseconds(record.begin - start_), Microseconds(record.length), record.arguments);
   }
   json += "]}\n";
   return json;

@@ -23,9 +23,6 @@ class Trace {
 
   void Span(Group group, std::string_view track, std::string name, Moment begin, Moment end,
             std::string arguments_json = "{}");
-  void Instant(Group group, std::string_view track, std::string name,
-               std::string arguments_json = "{}");
-  const Clock& clock() const { return clock_; }
 
   /// {"traceEvents": [...]}.
   std::string Json() const;
@@ -37,14 +34,12 @@ class Trace {
     std::string name;
     Moment begin;
     Duration length{};
-    bool instant = false;
     std::string arguments;
   };
 
   int32_t TrackId(Group group, std::string_view track);
   void Add(Record record);
 
-  const Clock& clock_;
   const size_t limit_;
   const Moment start_;
   mutable std::mutex mutex_;

@@ -84,9 +84,10 @@ void AddGatewayNames(const engine::EngineStats& stats, const std::string& model_
                  static_cast<double>(stats.running), of_engine);
   families.Gauge("vllm:num_requests_waiting", "Number of requests waiting to be processed.",
                  waiting, of_engine);
-  // What new requests cannot have: pages of running sequences and of adapters; cached prefixes
-  // give way.
-  const int64_t used = stats.pages_total - stats.pages_free - stats.pages_prefix;
+  // What new requests cannot have: pages of running sequences and of adapters in use; cached
+  // prefixes and idle adapters give way.
+  const int64_t used =
+      stats.pages_total - stats.pages_free - stats.pages_prefix - stats.pages_adapter_idle;
   const double usage = stats.pages_total > 0
                            ? static_cast<double>(used) / static_cast<double>(stats.pages_total)
                            : 0;

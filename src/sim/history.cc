@@ -322,8 +322,7 @@ void History::RecordStep() {
   outcome_.step_records.push_back(std::move(record));
 }
 
-// --- Checks
-// ----------------------------------------------------------------------------------------------------------
+// Checks
 
 void History::CheckPages() {
   const memory::PagePool& pool = engine_->pool();
