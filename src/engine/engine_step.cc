@@ -224,7 +224,7 @@ int32_t Engine::ApplyLoads(const Plan& plan) {
     adapter::AdapterRecord& record = *adapters_.Find(version);
     // One of the reads may have taken the room of its image.
     if (record.residency.host != adapter::HostTier::kReady) continue;
-    LoadToDevice(record, adapter::CopyUrgency::kPrefetch, false);
+    LoadToDevice(record, adapter::CopyUrgency::kPrefetch, record.pinned);
   }
   if (begun > 0) stepped_since_loads_ = false;
   return begun;

@@ -61,6 +61,7 @@ class Planner {
   bool PlanDeviceLoad(const SequenceView& sequence, AdapterState& adapter);
   bool MakeAdapterRoom(const SequenceView& sequence, const AdapterState& adapter);
   bool PlanRead(AdapterState& adapter);
+  bool HasRoomToPrefetch(const AdapterView& view) const;
   void PlanPrefetches();
 
   const Snapshot& snapshot_;
@@ -384,6 +385,15 @@ bool Planner::PlanRead(AdapterState& adapter) {
   return true;
 }
 
+/// A prefetch evicts nothing, but a pinned adapter takes the place of idle ones: its image may
+/// stand in the way of others in host memory until then.
+bool Planner::HasRoomToPrefetch(const AdapterView& view) const {
+  const bool within_limit = limits_.adapter_page_limit == 0 ||
+                            adapter_pages_ - idle_pages_ + view.pages <= limits_.adapter_page_limit;
+  const int32_t room = view.pinned ? AvailablePages() : free_pages_;
+  return within_limit && room >= view.pages + running_;
+}
+
 void Planner::PlanPrefetches() {
   for (const AdapterView& view : snapshot_.adapters) {
     if (!view.wanted_soon && !view.pinned) continue;
@@ -391,8 +401,9 @@ void Planner::PlanPrefetches() {
     if (adapter.claimed || view.device != DeviceTier::kAbsent) continue;
     if (view.host == HostTier::kAbsent) {
       PlanRead(adapter);
-    } else if (view.host == HostTier::kReady && free_pages_ >= view.pages + running_) {
+    } else if (view.host == HostTier::kReady && HasRoomToPrefetch(view)) {
       free_pages_ -= view.pages;
+      adapter_pages_ += view.pages;
       adapter.claimed = true;
       plan_.prefetch.push_back(view.version);
     }

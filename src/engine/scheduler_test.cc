@@ -275,12 +275,23 @@ TEST_F(SchedulerTest, BlockingRunsAStepBetweenTwoGroupsOfLoads) {
   EXPECT_THAT(plan.read, IsEmpty());
 }
 
-TEST_F(SchedulerTest, PinnedAndAnnouncedAdaptersAreFetchedWithoutEvictingAnything) {
+TEST_F(SchedulerTest, PinnedAndAnnouncedAdaptersAreFetchedIntoFreePages) {
   snapshot_.free_pages = 10;
-  snapshot_.adapters = {InHostMemory(1), InHostMemory(2), Resident(3)};
+  snapshot_.adapters = {InHostMemory(1), InHostMemory(2), Resident(3, 1)};
   snapshot_.adapters[0].wanted_soon = true;
   snapshot_.adapters[1].pinned = true;
   EXPECT_THAT(Make().prefetch, ElementsAre(AdapterVersion(1)));
+}
+
+TEST_F(SchedulerTest, APinnedAdapterTakesThePlaceOfIdleOnesAndAnAnnouncedOneDoesNot) {
+  snapshot_.free_pages = 5;
+  snapshot_.adapters = {InHostMemory(1), Resident(2)};
+  snapshot_.adapters[0].wanted_soon = true;
+  EXPECT_THAT(Make().prefetch, IsEmpty());
+  snapshot_.adapters[0].pinned = true;
+  EXPECT_THAT(Make().prefetch, ElementsAre(AdapterVersion(1)));
+  snapshot_.adapters[1].leases = 1;
+  EXPECT_THAT(Make().prefetch, IsEmpty());
 }
 
 TEST_F(SchedulerTest, TheSameSnapshotGivesTheSamePlan) {

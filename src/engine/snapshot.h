@@ -70,7 +70,7 @@ struct Plan {
   std::vector<RequestId> lease;    ///< Waiting requests whose adapter is there and must stay.
   std::vector<RequestId> copy;     ///< Waiting requests whose adapter is copied now, and leased.
   std::vector<AdapterVersion> read;
-  std::vector<AdapterVersion> prefetch;  ///< Copied without evicting anything, and not leased.
+  std::vector<AdapterVersion> prefetch;  ///< Not leased; only pinned ones evict idle adapters.
   bool starts_loads() const { return !copy.empty() || !read.empty(); }
 };
 

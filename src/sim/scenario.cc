@@ -31,6 +31,7 @@ class Drawing {
     adapters_ = random_.Between(1, 10);
     length_ms_ = random_.Between(20, 600);
     in_folder_ = random_.Chance(0.2);
+    restless_ = random_.Chance(0.25);
     for (int32_t i = 0; i < adapters_; ++i) {
       const std::string name = "adapter" + std::to_string(i);
       const std::string path = "disk/" + name;
@@ -60,12 +61,13 @@ class Drawing {
     if (random_.Chance(0.3)) engine.adapters.eviction = adapter::EvictionKind::kFifo;
     if (random_.Chance(0.3)) engine.load_policy = adapter::LoadPolicyKind::kBlocking;
     if (in_folder_) engine.adapters.lora_dir = "disk";
-    engine.prefix_cache = random_.Chance(0.8);
+    engine.prefix_cache = random_.Chance(0.6);
     engine.context_length = 100;
     engine.max_queued = random_.Chance(0.1) ? 5 : 1000;
     engine.seed = random_.Next();
     scenario_.io.read_page = std::chrono::microseconds(random_.Between(10, 2000));
     scenario_.io.copy_page = std::chrono::microseconds(random_.Between(10, 2000));
+    if (random_.Chance(0.3)) scenario_.step.step = kMillisecond * random_.Between(1, 40);
     if (random_.Chance(0.05)) scenario_.copy_failure_probability = 0.02;
   }
 
@@ -93,7 +95,7 @@ class Drawing {
       const Duration at = burst ? Duration{} : Sometime();
       scenario_.actions.push_back(
           {Action::Kind::kRequest, at, request.adapter, "", false, FileFault::kNone, i});
-      if (random_.Chance(0.15)) {
+      if (random_.Chance(restless_ ? 0.6 : 0.15)) {
         scenario_.actions.push_back({Action::Kind::kCancel,
                                      at + kMillisecond * random_.Between(0, 100), "", "", false,
                                      FileFault::kNone, i});
@@ -103,7 +105,8 @@ class Drawing {
   }
 
   void DrawAdministration() {
-    const int32_t count = random_.Chance(0.5) ? random_.Between(0, 8) : 0;
+    const int32_t quiet = random_.Chance(0.5) ? random_.Between(0, 8) : 0;
+    const int32_t count = restless_ ? random_.Between(5, 30) : quiet;
     for (int32_t i = 0; i < count; ++i) {
       Action action;
       action.at = Sometime();
@@ -143,6 +146,7 @@ class Drawing {
   int32_t length_ms_ = 0;
   int32_t largest_image_ = 0;
   bool in_folder_ = false;
+  bool restless_ = false;  ///< Many cancels, unloads and replacements.
 };
 
 }  // namespace
