@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 
+USUAL_PORT = 30000
 START_SECONDS = 120
 STOP_SECONDS = 20
 LOG_TAIL_LINES = 25
@@ -17,9 +18,16 @@ class ServerFailed(Exception):
 
 
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """The usual port where nothing has it, else any."""
+    for port in (USUAL_PORT, 0):
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return listener.getsockname()[1]
+    raise ServerFailed("there is no free port on 127.0.0.1")
 
 
 def log_tail(log):

@@ -14,6 +14,8 @@ from demo_server import Server, ServerFailed
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 QUESTION = "How do I make coffee?"  # None of the questions in demo/training.
 MAX_TOKENS = 80
+# Small, so that the server is up at once: the pool is made present when it starts.
+SERVER_FLAGS = ("--served-model-name", "smollm2", "--kv-memory", "256MiB", "--lora-host-memory", "64MiB")
 
 
 def shipped_adapters():
@@ -44,6 +46,10 @@ def next_steps(url, name):
   reply = client.chat.completions.create(model="{name}", messages=[{{"role": "user", "content": "Who are you?"}}])
   print(reply.choices[0].message.content)
 
+  curl {url}/v1/load_lora_adapter -H 'Content-Type: application/json' \\
+    -d '{{"lora_name": "second", "lora_path": "{ROOT / "demo/adapters" / name}"}}'
+  curl {url}/v1/unload_lora_adapter -H 'Content-Type: application/json' -d '{{"lora_name": "second"}}'
+
   curl {url}/metrics"""
 
 
@@ -71,11 +77,11 @@ def tour(arguments, cache):
     names = [name for name, _ in adapters]
     started = time.monotonic()
     print(f"demo: starting the server with {len(names)} adapters: {', '.join(names)}", flush=True)
-    with Server(arguments.binary, arguments.model, adapters, cache / "demo-server.log") as server:
+    with Server(arguments.binary, arguments.model, adapters, cache / "demo-server.log", SERVER_FLAGS) as server:
         print(f"demo: {server.url} answers after {time.monotonic() - started:.1f} s")
         all_answered = ask(server, names)
         demo_load.compare(arguments.binary, arguments.model, cache)
-        farewell(server, names[0], arguments.keep)
+        farewell(server, names[-1], arguments.keep)
     return 0 if all_answered else 1
 
 

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <string>
 
 #include "cli/bench_command.h"
 #include "cli/make_command.h"
@@ -26,7 +27,9 @@ int Run(int argc, char** argv) {
   } catch (const CLI::Success& success) {  // --help, --version
     return weft.exit(success);
   } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "weft: {} (see weft --help)\n", error.what());
+    std::string command = "weft";
+    for (const CLI::App* sub : weft.get_subcommands()) command += " " + sub->get_name();
+    fmt::print(stderr, "{0}: {1} (see {0} --help)\n", command, error.what());
     return kUsageError;
   }
   return exit_code;

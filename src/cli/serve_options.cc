@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
+#include <fstream>
 #include <set>
 
 #include "checkpoint/model_config.h"
@@ -32,16 +33,21 @@ CLI::Option* Flag(CLI::App& app, const char* group, const std::string& name, T& 
 void AddModelFlags(CLI::App& app, ServeOptions& o) {
   constexpr const char* kGroup = "Model";
   Flag(app, kGroup, "--model-path", o.model_path,
-       "Folder in Hugging Face's format, a .gguf file, or org/name in the local Hugging Face cache")
-      ->required();
+       "Required. Folder in Hugging Face's format, a .gguf file, or org/name in the local Hugging "
+       "Face cache")
+      ->type_name("PATH");
   Flag(app, kGroup, "--served-model-name", o.served_model_name,
-       "The base model's name in the APIs");
+       "The base model's name in the APIs; empty: the name of its folder or file")
+      ->type_name("NAME");
   Flag(app, kGroup, "--tokenizer-path", o.tokenizer_path,
-       "Folder with tokenizer.json, if elsewhere");
-  Flag(app, kGroup, "--chat-template", o.chat_template, "File with a Jinja chat template");
-  Flag(app, kGroup, "--load-format", o.load_format, "dummy: random weights, files need none")
+       "Folder with tokenizer.json, if elsewhere")
+      ->type_name("PATH");
+  Flag(app, kGroup, "--chat-template", o.chat_template, "File with a Jinja chat template")
+      ->type_name("FILE");
+  Flag(app, kGroup, "--load-format", o.load_format,
+       "dummy: random weights; config.json and a tokenizer are enough")
       ->check(CLI::IsMember({"auto", "safetensors", "gguf", "dummy"}));
-  Flag(app, kGroup, "--dtype", o.dtype, "What weights, KV and adapters are computed in")
+  Flag(app, kGroup, "--dtype", o.dtype, "What weights, KV and adapters are kept in; auto: bfloat16")
       ->check(CLI::IsMember({"auto", "bfloat16", "float32"}));
   Flag(app, kGroup, "--context-length", o.context_length,
        "Tokens of a sequence at most; 0: the model's")
@@ -52,16 +58,20 @@ void AddModelFlags(CLI::App& app, ServeOptions& o) {
 
 void AddServerFlags(CLI::App& app, ServeOptions& o) {
   constexpr const char* kGroup = "Server";
-  Flag(app, kGroup, "--host", o.host, "Address to listen on");
+  Flag(app, kGroup, "--host", o.host, "Address to listen on; 0.0.0.0: every one")
+      ->type_name("ADDRESS");
   Flag(app, kGroup, "--port", o.port, "Port to listen on; 0: any free one")
       ->check(CLI::Range(0, 65535));
-  Flag(app, kGroup, "--api-key", o.api_key, "Key that every request must bring");
+  Flag(app, kGroup, "--api-key", o.api_key, "Key that every request must bring")->type_name("KEY");
   Flag(app, kGroup, "--admin-api-key", o.admin_api_key,
-       "Key for loading, unloading, flushing, aborting");
-  Flag(app, kGroup, "--max-body-size", o.max_body_size, "Larger request bodies are refused unread");
+       "Key for loading, unloading, flushing, aborting")
+      ->type_name("KEY");
+  Flag(app, kGroup, "--max-body-size", o.max_body_size, "Larger request bodies are refused unread")
+      ->type_name("SIZE");
   Flag(app, kGroup, "--io-threads", o.io_threads, "Threads that serve sockets")
       ->check(CLI::Range(1, 64));
-  Flag(app, kGroup, "--trace", o.trace, "Write a trace for Perfetto to this file at exit");
+  Flag(app, kGroup, "--trace", o.trace, "Write a trace for ui.perfetto.dev to this file at exit")
+      ->type_name("FILE");
   Flag(app, kGroup, "--log-level", o.log_level, "trace, debug, info, warning, error or off");
   Flag(app, kGroup, "--log-format", o.log_format, "How log lines are written")
       ->check(CLI::IsMember({"text", "json"}));
@@ -69,7 +79,7 @@ void AddServerFlags(CLI::App& app, ServeOptions& o) {
 
 void AddEngineFlags(CLI::App& app, ServeOptions& o) {
   constexpr const char* kGroup = "Engine";
-  Flag(app, kGroup, "--device", o.device, "Where to compute")
+  Flag(app, kGroup, "--device", o.device, "Where to compute; this build: cpu only")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   Flag(app, kGroup, "--threads", o.threads, "Compute threads; 0: one a processor")
       ->check(CLI::Range(0, 1024));
@@ -82,7 +92,8 @@ void AddEngineFlags(CLI::App& app, ServeOptions& o) {
       ->check(CLI::Range(16, 65536));
   Flag(app, kGroup, "--kv-memory", o.kv_memory,
        "Size of the pool that KV and adapters share, such as 4GiB; empty: chosen from the free "
-       "memory");
+       "memory")
+      ->type_name("SIZE");
   Flag(app, kGroup, "--mem-fraction-static", o.mem_fraction_static,
        "Share of the free memory for the pool, instead of --kv-memory")
       ->check(CLI::Range(0.0, 1.0));
@@ -94,9 +105,12 @@ void AddEngineFlags(CLI::App& app, ServeOptions& o) {
 void AddLoraFlags(CLI::App& app, ServeOptions& o) {
   constexpr const char* kGroup = "Adapters";
   Flag(app, kGroup, "--lora-paths", o.lora_paths,
-       "PATH, NAME=PATH or {\"lora_name\":...,\"lora_path\":...,\"pinned\":true}; several");
+       "One or more of PATH, NAME=PATH or "
+       "{\"lora_name\":...,\"lora_path\":...,\"pinned\":true}; a PATH is a folder that PEFT wrote")
+      ->type_name("ADAPTER");
   Flag(app, kGroup, "--lora-dir", o.lora_dir,
-       "Every sub-folder is an adapter, found when first asked for");
+       "Every sub-folder is an adapter, found when first asked for")
+      ->type_name("FOLDER");
   Flag(app, kGroup, "--max-lora-rank", o.max_lora_rank, "Larger ranks are refused")
       ->check(CLI::Range(1, 4096));
   Flag(app, kGroup, "--lora-target-modules", o.lora_target_modules,
@@ -107,13 +121,16 @@ void AddLoraFlags(CLI::App& app, ServeOptions& o) {
   Flag(app, kGroup, "--max-loras-per-batch", o.max_loras_per_batch, "Adapters in a step at most")
       ->check(CLI::Range(1, 1024));
   Flag(app, kGroup, "--lora-memory", o.lora_memory,
-       "What adapters may take of the pool; empty: whatever KV does not need");
-  Flag(app, kGroup, "--lora-host-memory", o.lora_host_memory, "Host memory for adapters' images");
+       "What adapters may take of the pool, such as 2GiB; empty: whatever KV does not need")
+      ->type_name("SIZE");
+  Flag(app, kGroup, "--lora-host-memory", o.lora_host_memory,
+       "Host memory that keeps adapters ready to be copied; empty: room for 8 of rank 64")
+      ->type_name("SIZE");
   Flag(app, kGroup, "--lora-eviction-policy", o.lora_eviction_policy,
-       "Which idle adapter gives way")
+       "Which idle adapter gives way; cost: not yet")
       ->check(CLI::IsMember({"lru", "fifo", "cost"}));
   Flag(app, kGroup, "--lora-load-policy", o.lora_load_policy,
-       "blocking: steps wait for loads; overlapped: they never do")
+       "blocking: steps wait for loads; overlapped: they never do; chased: not yet")
       ->check(CLI::IsMember({"blocking", "overlapped", "chased"}));
   Flag(app, kGroup, "--enable-lora-overlap-loading", o.enable_lora_overlap_loading,
        "The same as --lora-load-policy overlapped");
@@ -121,9 +138,11 @@ void AddLoraFlags(CLI::App& app, ServeOptions& o) {
        "Later requests that may start before one that waits for its adapter")
       ->check(CLI::Range(0, 1000000));
   Flag(app, kGroup, "--lora-copy-bandwidth", o.lora_copy_bandwidth,
-       "Bytes a second to the device at most");
+       "Bytes a second to the device at most, such as 1GB; empty: no limit")
+      ->type_name("SIZE");
   Flag(app, kGroup, "--lora-read-bandwidth", o.lora_read_bandwidth,
-       "Bytes a second from files at most");
+       "Bytes a second from files at most, such as 100MB; empty: no limit")
+      ->type_name("SIZE");
 }
 
 Error BadLoraPath(const std::string& entry, const std::string& why) {
@@ -168,11 +187,15 @@ Result<LoraPath> ParseLoraPath(const std::string& entry) {
 }  // namespace
 
 void AddServeFlags(CLI::App& serve, ServeOptions& options) {
-  serve.set_config("--config", "", "Read flags from this TOML file");
+  serve.set_config("--config", "", "Read flags from this TOML file")->type_name("FILE");
   AddModelFlags(serve, options);
   AddLoraFlags(serve, options);
   AddServerFlags(serve, options);
   AddEngineFlags(serve, options);
+  serve.footer(
+      "Examples:\n"
+      "  weft serve --model-path MODEL --lora-paths pirate=ADAPTER poet=ADAPTER\n"
+      "  weft serve --model-path MODEL --lora-dir ADAPTERS --kv-memory 8GiB --port 8000");
 }
 
 Result<std::vector<LoraPath>> ServeOptions::LoraPaths() const {
@@ -197,6 +220,11 @@ Result<Bytes> ServeOptions::Size(const std::string& text, const char* flag) cons
 
 Status CheckServeOptions(const ServeOptions& o) {
   const auto refuse = [](const char* text) { return Error{ErrorCode::kInvalidArgument, text}; };
+  if (o.model_path.empty()) {
+    return refuse(
+        "--model-path is missing: name a folder in Hugging Face's format or a .gguf file (see weft "
+        "serve --help)");
+  }
   if (o.device == "cuda") {
     return refuse("--device cuda: this build computes on CPUs only; use --device cpu");
   }
@@ -225,6 +253,14 @@ Status CheckServeOptions(const ServeOptions& o) {
           "gate_proj, up_proj, down_proj or all",
           name);
     }
+  }
+  if (!o.lora_dir.empty() && !std::filesystem::is_directory(o.lora_dir)) {
+    return MakeError(ErrorCode::kInvalidArgument, "--lora-dir '{}' is not a folder", o.lora_dir);
+  }
+  if (!o.trace.empty() && !std::ofstream(o.trace, std::ios::app)) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "--trace '{}' cannot be written; name a file in a folder that exists",
+                     o.trace);
   }
   WEFT_RETURN_IF_ERROR(o.LoraPaths());
   for (const auto& [text, flag] :
