@@ -123,10 +123,16 @@ void Engine::Suspend(Sequence& sequence) {
 }
 
 void Engine::ApplySlices(const Plan& plan, std::vector<Plan::Slice>& runnable) {
+  // What one slice needs pages for must not evict the adapter of a later one.
+  for (const Plan::Slice& planned : plan.slices) {
+    Sequence& sequence = *sequences_.at(planned.id);
+    if (sequence.adapter == nullptr || !sequence.adapter->ready()) continue;
+    if (!sequence.lease) sequence.lease = adapter::Lease(*sequence.adapter);
+  }
   for (const Plan::Slice& planned : plan.slices) {
     Sequence& sequence = *sequences_.at(planned.id);
     const bool starts = sequence.state != SequenceState::kRunning;
-    if (starts && !StartSequence(sequence)) continue;
+    if (starts && !StartSequence(sequence)) break;  // P6: nobody behind it starts either.
     const int32_t rows = std::min(planned.rows, sequence.known() - sequence.computed);
     if (!GrowPages(sequence, sequence.computed + rows)) {
       // What could be reclaimed was less than planned for: a later turn plans with what is true
@@ -146,10 +152,7 @@ void Engine::ApplySlices(const Plan& plan, std::vector<Plan::Slice>& runnable) {
 /// Waiting or suspended -> running: its adapter's lease, its cached prefix, pages for every known
 /// token.
 bool Engine::StartSequence(Sequence& sequence) {
-  if (sequence.adapter != nullptr) {
-    if (!sequence.adapter->ready()) return false;
-    if (!sequence.lease) sequence.lease = adapter::Lease(*sequence.adapter);
-  }
+  if (sequence.adapter != nullptr && !sequence.lease) return false;
   auto cached = prefix_.Hold(sequence.version(), *sequence.tokens, MaxPrefixPages(sequence));
   sequence.pages = std::move(cached.pages);
   sequence.nodes = std::move(cached.nodes);
@@ -389,6 +392,19 @@ void Engine::PublishPages(Sequence& sequence) {
 }
 
 void Engine::CollectToken(Sequence& sequence, const ops::SampledToken& sample) {
+  if (!sample.valid) {
+    Finish(sequence,
+           engine::Finish{FinishType::kError, -1,
+                          MakeError(ErrorCode::kInternal,
+                                    "the model{} gave no probabilities to choose token {} by (its "
+                                    "logits are NaN or all minus infinity); check its weights and "
+                                    "the request's logit_bias",
+                                    sequence.adapter == nullptr
+                                        ? std::string()
+                                        : " with adapter '" + sequence.adapter->name + "'",
+                                    sequence.generated())});
+    return;
+  }
   const Moment now = clock_.Now();
   if (!sample.valid) {
     const std::string of =

@@ -134,15 +134,14 @@ adapter::LoadSituation Planner::Situation() {
   adapter::LoadSituation situation;
   situation.step_in_flight = snapshot_.step_in_flight;
   situation.stepped_since_loads = snapshot_.stepped_since_loads;
-  situation.runnable = !snapshot_.running.empty();
+  situation.runnable = !plan_.slices.empty();
   std::set<AdapterVersion> pending;
   for (const SequenceView& sequence : snapshot_.waiting) {
     const AdapterState* adapter = Adapter(sequence.adapter);
-    if (AdapterReady(sequence)) {
-      situation.runnable = true;
-    } else if (adapter->view.device == DeviceTier::kCopying ||
-               (adapter->view.host == HostTier::kReading && !adapter->view.stalled) ||
-               (adapter->view.host == HostTier::kReady && sequence.has_lease)) {
+    if (AdapterReady(sequence)) continue;
+    if (adapter->view.device == DeviceTier::kCopying ||
+        (adapter->view.host == HostTier::kReading && !adapter->view.stalled) ||
+        (adapter->view.host == HostTier::kReady && sequence.has_lease)) {
       pending.insert(sequence.adapter);
     }
   }
@@ -151,15 +150,15 @@ adapter::LoadSituation Planner::Situation() {
 }
 
 Plan Planner::Run() {
-  const adapter::LoadSituation before = Situation();
-  // A load that reached host memory goes on to the device within its group.
-  const bool may_start = snapshot_.may_load && policy_.MayStartLoads(before);
-  const bool may_continue = snapshot_.may_load && (may_start || !snapshot_.step_in_flight);
   if (!snapshot_.step_in_flight) {
     KeepRunningWithinPages();
     // Pages that one sequence had to give up are not for newcomers.
     if (plan_.suspend.empty()) AdmitWaiting();
   }
+  const adapter::LoadSituation before = Situation();
+  // A load that reached host memory goes on to the device within its group.
+  const bool may_start = snapshot_.may_load && policy_.MayStartLoads(before);
+  const bool may_continue = snapshot_.may_load && (may_start || !snapshot_.step_in_flight);
   if (may_continue) {
     if (!may_start) reads_ = limits_.max_reads;
     PlanLoads();

@@ -275,6 +275,17 @@ TEST_F(SchedulerTest, BlockingRunsAStepBetweenTwoGroupsOfLoads) {
   EXPECT_THAT(plan.read, IsEmpty());
 }
 
+/// Adapters lie ready for those behind, who may not pass the first any more.
+TEST_F(SchedulerTest, BlockingStartsLoadsAgainWhenNoStepCanRun) {
+  snapshot_.stepped_since_loads = false;
+  snapshot_.adapters = {Adapter(1, HostTier::kAbsent, DeviceTier::kAbsent), Resident(2, 1)};
+  snapshot_.waiting = {Waiting(1, 1, 8), Waiting(2, 2, 8, true)};
+  snapshot_.waiting[0].overtaken = limits_.max_overtakes;
+  const Plan plan = Make(LoadPolicyKind::kBlocking);
+  EXPECT_THAT(plan.slices, IsEmpty());
+  EXPECT_THAT(plan.read, ElementsAre(AdapterVersion(1)));
+}
+
 TEST_F(SchedulerTest, PinnedAndAnnouncedAdaptersAreFetchedIntoFreePages) {
   snapshot_.free_pages = 10;
   snapshot_.adapters = {InHostMemory(1), InHostMemory(2), Resident(3, 1)};
