@@ -38,16 +38,16 @@ class Answer:
         if self._first is None:
             self._first = time.monotonic()
         self.text += piece
-        self.status = f"first token {self._first_token_ms()} ms"
+        self.status = f"first {self._first_token_ms()} ms"
 
     def finish(self, tokens):
         if self._first is None:
             self.fail("the server sent no text")
             return
         seconds = time.monotonic() - self._first
-        self.status = f"first token {self._first_token_ms()} ms"
+        self.status = f"first {self._first_token_ms()} ms"
         if tokens > 1 and seconds > 0:
-            self.status += f", {(tokens - 1) / seconds:.0f} tokens/s"
+            self.status += f", {(tokens - 1) / seconds:.0f} tok/s"
         self.done = True
 
     def fail(self, reason):

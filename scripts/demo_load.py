@@ -50,6 +50,8 @@ def make_adapters(binary, model, cache):
     """Makes the adapters where the cache has none; returns (name, folder) of all."""
     folder = cache / "adapters" / f"r{RANK}-bfloat16"
     if not folder.exists():
+        started = time.monotonic()
+        print(f"demo: making {ADAPTERS} adapters of rank {RANK} in {folder} (0.5 GB, once)", flush=True)
         # Made beside its place and then renamed, so that an interrupted demo leaves no half set behind.
         part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
@@ -57,6 +59,7 @@ def make_adapters(binary, model, cache):
         command = [str(binary), "make", "adapter", "--model", str(model), "--rank", str(RANK), "--dtype", "bfloat16"]
         run([*command, "--count", str(ADAPTERS), "--name", "load", str(part)], cache / "demo-make.log")
         part.rename(folder)
+        print(f"demo: done in {time.monotonic() - started:.0f} s")
     return [(f"load-{i}", folder / f"load-{i}") for i in range(ADAPTERS)]
 
 
@@ -89,10 +92,7 @@ def table(results):
 
 def compare(binary, model, cache):
     """Makes the adapters, measures both policies, prints the table."""
-    started = time.monotonic()
-    print(f"demo: making {ADAPTERS} adapters of rank {RANK} in {cache / 'adapters'} (0.5 GB, once)", flush=True)
     adapters = make_adapters(binary, model, cache)
-    print(f"demo: done in {time.monotonic() - started:.0f} s")
     results = {}
     for policy in POLICIES:
         started = time.monotonic()
