@@ -406,17 +406,6 @@ void Engine::CollectToken(Sequence& sequence, const ops::SampledToken& sample) {
     return;
   }
   const Moment now = clock_.Now();
-  if (!sample.valid) {
-    const std::string of =
-        sequence.adapter == nullptr ? "" : " with adapter '" + sequence.adapter->name + "'";
-    Finish(sequence,
-           engine::Finish{FinishType::kError, -1,
-                          MakeError(ErrorCode::kInternal,
-                                    "the model{} gave no usable logits (NaN or infinity) after "
-                                    "{} tokens: its weights overflow --dtype; try float32",
-                                    of, sequence.known())});
-    return;
-  }
   RequestEvent event;
   const bool first = sequence.generated() == 0;
   if (first) {
