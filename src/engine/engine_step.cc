@@ -392,19 +392,6 @@ void Engine::PublishPages(Sequence& sequence) {
 }
 
 void Engine::CollectToken(Sequence& sequence, const ops::SampledToken& sample) {
-  if (!sample.valid) {
-    Finish(sequence,
-           engine::Finish{FinishType::kError, -1,
-                          MakeError(ErrorCode::kInternal,
-                                    "the model{} gave no probabilities to choose token {} by (its "
-                                    "logits are NaN or all minus infinity); check its weights and "
-                                    "the request's logit_bias",
-                                    sequence.adapter == nullptr
-                                        ? std::string()
-                                        : " with adapter '" + sequence.adapter->name + "'",
-                                    sequence.generated())});
-    return;
-  }
   const Moment now = clock_.Now();
   RequestEvent event;
   const bool first = sequence.generated() == 0;

@@ -198,14 +198,16 @@ TEST(P8, LogitsThatAreNoNumbersEndTheirRequestAlone) {
   ServedModel served({});
   GenerationRequest broken = Request("", 10, 8, 1);
   for (TokenId token = 0; token < 272; ++token) {
-    broken.sampling.logit_bias.emplace_back(token, -std::numeric_limits<float>::infinity());
+    // Biases add up, here to minus infinity.
+    broken.sampling.logit_bias.emplace_back(token, std::numeric_limits<float>::lowest());
+    broken.sampling.logit_bias.emplace_back(token, std::numeric_limits<float>::lowest());
   }
   const RequestId id = served.Submit(std::move(broken));
   const RequestId other = served.Submit(Request("", 10, 8, 1));
   const Answer answer = served.answers().Wait(id);
   ASSERT_TRUE(answer.finish.has_value());
   EXPECT_EQ(answer.finish->type, FinishType::kError);
-  EXPECT_THAT(answer.finish->error.message, ::testing::HasSubstr("probabilities"));
+  EXPECT_THAT(answer.finish->error.message, ::testing::HasSubstr("no usable logits"));
   EXPECT_TRUE(answer.tokens.empty());
   EXPECT_EQ(served.answers().Wait(other).tokens.size(), 8u);
 }
