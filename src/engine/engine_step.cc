@@ -392,6 +392,17 @@ void Engine::PublishPages(Sequence& sequence) {
 }
 
 void Engine::CollectToken(Sequence& sequence, const ops::SampledToken& sample) {
+  if (!sample.valid) {
+    const std::string with =
+        sequence.adapter == nullptr ? "" : " with adapter '" + sequence.adapter->name + "'";
+    Finish(sequence,
+           engine::Finish{FinishType::kError, -1,
+                          MakeError(ErrorCode::kInternal,
+                                    "the model{} gave no usable logits after {} tokens (NaN or "
+                                    "infinity); check its weights, or try --dtype float32",
+                                    with, sequence.known())});
+    return;
+  }
   const Moment now = clock_.Now();
   RequestEvent event;
   const bool first = sequence.generated() == 0;
