@@ -224,7 +224,12 @@ void AdapterCache::On(const AdapterOpened& message) {
     return;
   }
   if (!message.opened.ok()) {
-    Fail(*record, message.opened.error());
+    Error error = message.opened.error();
+    if (record->discovered && error.code == ErrorCode::kNotFound) {
+      error.message =
+          "it is not loaded, and the folder of adapters (--lora-dir) has none of that name";
+    }
+    Fail(*record, error);
     return;
   }
   const Status fits = CheckRoom(*record);
@@ -249,21 +254,28 @@ Status AdapterCache::CheckRoom(const AdapterRecord& record) const {
   const int32_t room = options_.adapter_page_limit > 0
                            ? std::min(options_.adapter_page_limit, device_pool_.total())
                            : device_pool_.total();
-  int32_t largest = 0;
+  const int32_t pinned = PinnedPages();
+  int32_t largest = 0;  // Of those that are not pinned.
   for (const auto& [version, other] : records_) {
     if (!other->pinned) largest = std::max(largest, other->image_pages());
   }
-  const int32_t pinned = PinnedPages();
-  if (pinned + largest > room) {
+  if (!record.pinned && pinned + record.image_pages() > room) {
     return MakeError(
-        ErrorCode::kResourceExhausted,
-        "takes {} pages of {}; pinned adapters take {} and the largest other one {}, but "
-        "adapters may hold only {} pages on the device; give them more with "
-        "--lora-memory or --kv-memory, or pin fewer",
-        record.image_pages(), FormatBytes(options_.page_bytes), pinned, largest, room);
+        ErrorCode::kInvalidArgument,
+        "takes {} pages of {}, but adapters may hold {} on the device, {} of them pinned; "
+        "start the server with more --lora-memory or --kv-memory",
+        record.image_pages(), FormatBytes(options_.page_bytes), room, pinned);
+  }
+  if (record.pinned && pinned + largest > room) {
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        "pinned adapters would take {} pages of {} and leave too few of {} for the largest "
+        "other one, which takes {}; pin fewer, or start the server with more --lora-memory "
+        "or --kv-memory",
+        pinned, FormatBytes(options_.page_bytes), room, largest);
   }
   if (record.image_pages() > host_pool_.total()) {
-    return MakeError(ErrorCode::kResourceExhausted,
+    return MakeError(ErrorCode::kInvalidArgument,
                      "takes {} pages of {}, but host memory for adapters has only {}; start the "
                      "server with more --lora-host-memory",
                      record.image_pages(), FormatBytes(options_.page_bytes), host_pool_.total());

@@ -134,6 +134,8 @@ void AddLoraFlags(CLI::App& app, ServeOptions& o) {
       ->check(CLI::IsMember({"blocking", "overlapped", "chased"}));
   Flag(app, kGroup, "--enable-lora-overlap-loading", o.enable_lora_overlap_loading,
        "The same as --lora-load-policy overlapped");
+  Flag(app, kGroup, "--enable-lora", o.enable_lora,
+       "Accepted from SGLang's and vLLM's command lines; adapters are always served");
   Flag(app, kGroup, "--lora-max-overtakes", o.lora_max_overtakes,
        "Later requests that may start before one that waits for its adapter")
       ->check(CLI::Range(0, 1000000));

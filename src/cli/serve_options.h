@@ -56,6 +56,8 @@ struct ServeOptions {
   std::string lora_eviction_policy = "lru";
   std::string lora_load_policy = "overlapped";
   bool enable_lora_overlap_loading = false;
+  bool enable_lora =
+      false;  ///< Given by command lines written for SGLang or vLLM; adapters are always served.
   std::string lora_copy_bandwidth;
   std::string lora_read_bandwidth;
   int32_t lora_max_overtakes = 64;
