@@ -167,7 +167,7 @@ Status ImageRead::CheckUnchanged() const {
     WEFT_ASSIGN_OR_RETURN(const FileStamp now, files_.Stat(path));
     if (now != stamp) {
       return MakeError(ErrorCode::kUnavailable,
-                       "'{}' changed while the adapter was loading; load it again", path);
+                       "'{}' changed since the adapter was checked; load it again", path);
     }
   }
   return OkStatus();

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <thread>
@@ -75,6 +76,22 @@ TEST(File, ShortReadIsAnError) {
   ASSERT_FALSE(status.ok());
   EXPECT_NE(status.error().message.find("cut short"), std::string::npos);
   EXPECT_EQ(LocalFiles().Open(path + "-absent").error().code, ErrorCode::kNotFound);
+}
+
+TEST(File, AnOverwriteThatKeepsSizeAndTimeHasAnotherStamp) {
+  const std::string path = testing::TempDir() + "/weft_base_test_stamp";
+  std::ofstream(path) << "abc";
+  const auto time = std::filesystem::last_write_time(path);
+  const FileStamp before = *LocalFiles().Stat(path);
+  EXPECT_EQ(*LocalFiles().Stat(path), before);
+  std::this_thread::sleep_for(
+      std::chrono::milliseconds(20));  // Coarser than any kernel's file times.
+  std::ofstream(path) << "xyz";
+  std::filesystem::last_write_time(path, time);
+  const FileStamp after = *LocalFiles().Stat(path);
+  EXPECT_EQ(after.size, before.size);
+  EXPECT_EQ(after.modified_ns, before.modified_ns);
+  EXPECT_NE(after, before);
 }
 
 TEST(ThreadRoleDeathTest, BlockingCallsAbortOnTheEngineThread) {

@@ -16,8 +16,11 @@ namespace {
 
 Error FromErrno(const std::string& path, const char* action) {
   const int number = errno;
+  // Names that cannot be are the caller's mistake, like names that are not there.
   const ErrorCode code =
-      (number == ENOENT || number == ENOTDIR) ? ErrorCode::kNotFound : ErrorCode::kIo;
+      (number == ENOENT || number == ENOTDIR || number == ENAMETOOLONG || number == ELOOP)
+          ? ErrorCode::kNotFound
+          : ErrorCode::kIo;
   return MakeError(code, "cannot {} '{}': {}", action, path, std::strerror(number));
 }
 
@@ -76,8 +79,11 @@ class LocalFileSystem final : public FileSystem {
     AssertMayBlock("FileSystem::Stat");
     struct stat status {};
     if (::stat(path.c_str(), &status) != 0) return FromErrno(path, "stat");
-    return FileStamp{status.st_size,
-                     status.st_mtim.tv_sec * 1'000'000'000L + status.st_mtim.tv_nsec};
+    const auto nanoseconds = [](const timespec& time) {
+      return time.tv_sec * 1'000'000'000L + time.tv_nsec;
+    };
+    return FileStamp{status.st_size, nanoseconds(status.st_mtim), nanoseconds(status.st_ctim),
+                     status.st_ino};
   }
 
   Result<std::vector<std::string>> ListFolders(const std::string& path) override {

@@ -26,6 +26,10 @@ class File {
 struct FileStamp {
   Bytes size = 0;
   int64_t modified_ns = 0;
+  /// Tells a file from one that was put in its place or overwritten with its old time kept (cp -p,
+  /// rsync -t).
+  int64_t changed_ns = 0;
+  uint64_t inode = 0;
   auto operator<=>(const FileStamp&) const = default;
 };
 

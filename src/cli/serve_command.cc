@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -44,6 +45,23 @@ int WaitForSignal(const sigset_t& signals) {
   return signal;
 }
 
+/// While it lives, another signal ends every request at once.
+class SecondSignal {
+ public:
+  SecondSignal(const sigset_t& signals, Serving& serving)
+      : thread_([&signals, &serving](const std::stop_token& stop) {
+          const timespec patience = {.tv_sec = 0, .tv_nsec = 100'000'000};
+          while (!stop.stop_requested()) {
+            if (sigtimedwait(&signals, nullptr, &patience) < 0) continue;
+            spdlog::info("a second signal: ending what runs");
+            serving.AbortAll();
+          }
+        }) {}
+
+ private:
+  std::jthread thread_;
+};
+
 int Fail(const Error& error, int exit_code) {
   fmt::print(stderr, "weft serve: {}\n", error.message);
   return exit_code;
@@ -72,7 +90,10 @@ int Serve(const CLI::App& app, const ServeOptions& options) {
   const int signal = WaitForSignal(signals);
   spdlog::info("{}: finishing what runs, for at most {} s", signal == SIGINT ? "SIGINT" : "SIGTERM",
                Seconds(kDrainLimit));
-  (*serving)->Stop(kDrainLimit);
+  {
+    const SecondSignal impatience(signals, **serving);
+    (*serving)->Stop(kDrainLimit);
+  }
   return 0;
 }
 

@@ -197,11 +197,20 @@ Bytes Serving::ChooseHostBytes() const {
                   std::max(kSmallHostMemory, typical));
 }
 
+/// Before it is counted in pages: no machine's memory has more of them than their index holds.
+Status Serving::CheckMemory(Bytes wanted, const char* flag) const {
+  if (wanted <= device_->total_memory()) return OkStatus();
+  return MakeError(ErrorCode::kInvalidArgument, "{} {} is more than the {} that there are in all",
+                   flag, FormatBytes(wanted), FormatBytes(device_->total_memory()));
+}
+
 /// All memory of size, once (P2).
 Status Serving::AllocateArenas() {
   const Bytes page_bytes = model_->kv_layout().page_bytes;
   const Bytes pool_bytes = ChoosePoolBytes();
   const Bytes host_bytes = ChooseHostBytes();
+  WEFT_RETURN_IF_ERROR(CheckMemory(pool_bytes, "--kv-memory"));
+  WEFT_RETURN_IF_ERROR(CheckMemory(host_bytes, "--lora-host-memory"));
   page_count_ = static_cast<int32_t>(pool_bytes / page_bytes) + 1;
   host_page_count_ = static_cast<int32_t>(host_bytes / page_bytes) + 1;
   if (page_count_ < 3) {
@@ -232,8 +241,8 @@ engine::EngineOptions Serving::MakeEngineOptions() const {
   options.limits.max_adapters_per_step = options_.max_loras_per_batch;
   options.limits.max_prefill_tokens = options_.chunked_prefill_size;
   options.limits.tokens_per_page = model_->kv_layout().tokens_per_page;
-  options.limits.adapter_page_limit =
-      static_cast<int32_t>(*options_.Size(options_.lora_memory, "--lora-memory") / page_bytes);
+  options.limits.adapter_page_limit = static_cast<int32_t>(std::min<Bytes>(
+      *options_.Size(options_.lora_memory, "--lora-memory") / page_bytes, page_count_ - 1));
   options.limits.max_overtakes = options_.lora_max_overtakes;
   options.adapters.page_bytes = page_bytes;
   options.adapters.device_arena = pool_.data();
@@ -337,6 +346,9 @@ std::string Serving::Address() const {
 }
 
 void Serving::Stop(Duration limit) {
+  // Before the server waits: loads that are pending are answered, and new requests refused, at
+  // once.
+  if (engine_) engine_->Post(engine::DrainMessage{});
   if (server_) server_->Stop(std::chrono::duration_cast<std::chrono::milliseconds>(limit));
   if (engine_) engine_->Stop(Duration{});
   if (io_) io_->Stop();
@@ -347,6 +359,8 @@ void Serving::Stop(Duration limit) {
   engine_.reset();
   trace_.reset();
 }
+
+void Serving::AbortAll() { engine_->AbortByClientId(""); }
 
 void Serving::WriteTrace() const {
   std::FILE* file = std::fopen(options_.trace.c_str(), "w");

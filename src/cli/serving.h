@@ -32,6 +32,8 @@ class Serving {
   std::string Address() const;
   /// Lets running requests finish for at most `limit`, then ends them; writes the trace.
   void Stop(Duration limit);
+  /// Ends every request now. Any thread, between Create and the end of Stop.
+  void AbortAll();
 
  private:
   explicit Serving(const ServeOptions& options) : options_(options) {}
@@ -39,6 +41,7 @@ class Serving {
   Status LoadText();
   Status LoadModel();
   Status AllocateArenas();
+  Status CheckMemory(Bytes wanted, const char* flag) const;
   Status CheckAdapters();
   void StartEngine();
   Status RegisterAdapters();

@@ -182,7 +182,16 @@ void Engine::On(const AbortByClientIdMessage& message) {
   for (Sequence* sequence : matching) Abort(*sequence);
 }
 
-void Engine::On(const DrainMessage&) { draining_ = true; }
+void Engine::On(const DrainMessage&) {
+  draining_ = true;
+  for (auto& [version, done] : std::exchange(awaiting_load_, {})) {
+    adapter::AdapterRecord& record = *adapters_.Find(version);
+    record.awaited = false;
+    adapters_.Unload(record);
+    done(MakeError(ErrorCode::kUnavailable, "the server is shutting down; load '{}' elsewhere",
+                   record.name));
+  }
+}
 
 void Engine::Abort(Sequence& sequence) {
   if (sequence.state == SequenceState::kEnding) return;

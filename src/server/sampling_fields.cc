@@ -60,6 +60,11 @@ void ReadShared(JsonFields& fields, SamplingFields& into) {
   if (into.stop.size() > kMaxStopStrings)
     fields.Fail("stop", fmt::format("has {} strings: at most {} are served", into.stop.size(),
                                     kMaxStopStrings));
+  size_t stop_bytes = 0;
+  for (const std::string& stop : into.stop) stop_bytes += stop.size();
+  if (stop_bytes > kMaxStopBytes)
+    fields.Fail("stop", fmt::format("has {} bytes in all: at most {} are served", stop_bytes,
+                                    kMaxStopBytes));
   fields.Read("stop_token_ids", into.stop_token_ids);
   fields.Read("ignore_eos", into.ignore_eos);
   fields.Read("skip_special_tokens", into.skip_special_tokens);

@@ -29,6 +29,9 @@ inline constexpr int32_t kSglangMaxNewTokens = 128;  ///< SGLang's default.
 inline constexpr int32_t kCompletionMaxTokens = 16;  ///< OpenAI's for /v1/completions.
 inline constexpr int32_t kMaxChoices = 128;          ///< Of one prompt (`n`).
 inline constexpr size_t kMaxStopStrings = 256;
+/// Of all stop strings together: each choice watches for them with an automaton that takes about 70
+/// bytes of memory for each of theirs.
+inline constexpr size_t kMaxStopBytes = 16 * 1024;
 
 /// SGLang's "sampling_params" object.
 SamplingFields ReadSglangSampling(JsonFields& fields);

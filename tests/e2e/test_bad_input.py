@@ -65,6 +65,7 @@ BAD_BODIES = [
     (b'{"text": "a", "sampling_params": {"n": 1000}}', "n must be"),
     (b'{"text": "a", "sampling_params": {"logit_bias": {"x": 1}}}', "logit_bias"),
     (b'{"text": "a", "sampling_params": {"json_schema": "{}"}}', "constrained"),
+    (json.dumps({"text": "a", "sampling_params": {"stop": ["x" * 9000, "y" * 9000]}}).encode(), "stop"),
     (b'{"text": ["a", "b"], "lora_path": ["r8"]}', "lora_path"),
     (b'{"text": "a", "lora_path": "nobody"}', "nobody"),
     (json.dumps({"text": "a " * 1000}).encode(), "maximum context length"),

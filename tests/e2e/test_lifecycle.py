@@ -1,12 +1,15 @@
 """Start and stop."""
 
 import json
+import pathlib
 import socket
 import subprocess
 import threading
 import time
 
 from weft_server import WeftServer, wait_for
+
+DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 
 
 def test_sigterm_ends_streams_properly(start):
@@ -29,6 +32,21 @@ def test_sigterm_ends_streams_properly(start):
     assert lines[-1] == "data: [DONE]"
     finishes = [json.loads(line[6:])["meta_info"]["finish_reason"] for line in lines[:-1]]
     assert sum(finish is not None for finish in finishes) == 16
+
+
+def test_sigterm_answers_a_load_that_is_under_way(start):
+    server = start("--lora-read-bandwidth", "1KiB")
+    replies = []
+    body = {"lora_name": "slow", "lora_path": str(DATA / "adapters/r8")}
+    loader = threading.Thread(target=lambda: replies.append(server.post("/v1/load_lora_adapter", body)))
+    loader.start()
+    time.sleep(1)
+    begun = time.monotonic()
+    assert server.stop(seconds=30) == 0
+    loader.join(timeout=5)
+    assert time.monotonic() - begun < 10
+    assert replies[0].status_code == 503
+    assert "shutting down" in replies[0].text
 
 
 def test_port_in_use_is_a_clear_error(binary, model_dir):
