@@ -43,6 +43,11 @@ class Planner {
   int32_t AvailablePages() const {
     return free_pages_ + snapshot_.evictable_prefix_pages + idle_pages_;
   }
+  /// Whether adapters that cannot give way leave --lora-memory room for `pages` more.
+  bool WithinAdapterLimit(int32_t pages) const {
+    return limits_.adapter_page_limit == 0 ||
+           adapter_pages_ - idle_pages_ + pages <= limits_.adapter_page_limit;
+  }
   bool CanStay(const AdapterState& adapter) const;
   void TakeLease(AdapterState& adapter);
   void EndLease(AdapterState& adapter);
@@ -112,9 +117,7 @@ bool Planner::AdapterReady(const SequenceView& sequence) {
 /// An idle adapter can be leased unless its pages are spoken for by what was planned before.
 bool Planner::CanStay(const AdapterState& adapter) const {
   if (!adapter.idle()) return true;
-  const bool within_limit =
-      limits_.adapter_page_limit == 0 ||
-      adapter_pages_ - idle_pages_ + adapter.view.pages <= limits_.adapter_page_limit;
+  const bool within_limit = WithinAdapterLimit(adapter.view.pages);
   return within_limit && AvailablePages() >= adapter.view.pages;
 }
 
@@ -360,9 +363,7 @@ bool Planner::MakeAdapterRoom(const SequenceView& sequence, const AdapterState& 
   // Every running sequence may want one more page soon.
   const int32_t pages = adapter.view.pages + running_;
   const auto fits = [&] {
-    const bool within_limit =
-        limits_.adapter_page_limit == 0 ||
-        adapter_pages_ - idle_pages_ + adapter.view.pages <= limits_.adapter_page_limit;
+    const bool within_limit = WithinAdapterLimit(adapter.view.pages);
     return within_limit && AvailablePages() >= pages;
   };
   const bool nothing_runs = running_ == 0 && !snapshot_.step_in_flight;
@@ -387,8 +388,7 @@ bool Planner::PlanRead(AdapterState& adapter) {
 /// A prefetch evicts nothing, but a pinned adapter takes the place of idle ones: its image may
 /// stand in the way of others in host memory until then.
 bool Planner::HasRoomToPrefetch(const AdapterView& view) const {
-  const bool within_limit = limits_.adapter_page_limit == 0 ||
-                            adapter_pages_ - idle_pages_ + view.pages <= limits_.adapter_page_limit;
+  const bool within_limit = WithinAdapterLimit(view.pages);
   const int32_t room = view.pinned ? AvailablePages() : free_pages_;
   return within_limit && room >= view.pages + running_;
 }
