@@ -84,6 +84,7 @@ class HttpSession final : public Connection, public std::enable_shared_from_this
   asio::awaitable<void> WatchForHangUp();
   asio::awaitable<void> LingerAndClose();
   void Answer(Parser& parser);
+  void OnReplyChanged();
   void Arm(milliseconds limit);
   void Disarm() { deadline_.cancel(); }
 
@@ -228,8 +229,15 @@ void HttpSession::Answer(Parser& parser) {
   framing.chunked = message.version() >= 11;
   framing.keep_alive = message.keep_alive() && !draining_;
   framing.max_unread = options_.max_unread_reply;
-  reply_ = std::make_shared<SessionReply>(framing, [this] { wake_.cancel(); });
+  reply_ = std::make_shared<SessionReply>(framing, [this] { OnReplyChanged(); });
   Dispatch(owner_.context(), std::move(request), reply_);
+}
+
+void HttpSession::OnReplyChanged() {
+  wake_.cancel();
+  if (!reply_->overflowed()) return;
+  error_code ignored;
+  socket_.cancel(ignored);  // A write to a client that does not read would last until its deadline.
 }
 
 asio::awaitable<void> HttpSession::WriteReply() {

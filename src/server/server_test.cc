@@ -22,10 +22,13 @@ using ::testing::StartsWith;
 
 constexpr std::string_view kEnd = "data: [DONE]\n\n\r\n0\r\n\r\n";
 
-/// A blocking socket to the server, with a limit of 20 s for each read.
+/// A blocking socket to the server, with a limit of 20 s for each read. With `receive_buffer` the
+/// kernel keeps at most about that many bytes unread, where its own limit may be tens of mebibytes.
 class Client {
  public:
-  explicit Client(uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
+  explicit Client(uint16_t port, int receive_buffer = 0) : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    if (receive_buffer > 0)
+      ::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
     timeval patience{20, 0};
     ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     sockaddr_in address{};
@@ -255,10 +258,10 @@ TEST_F(ServerTest, ConnectionsBeyondTheLimitAreTurnedAway) {
 TEST_F(ServerTest, AClientThatNeverReadsIsDropped) {
   options_.max_unread_reply = 1000 * kKiB;
   Start();
-  Client client = Connect();
+  Client client(server_->port(), 64 * 1024);
   client.Post("/v1/completions", R"({"prompt": "a", "stream": true})");
   ASSERT_TRUE(service_.WaitForSubmits(1));
-  const std::string many(300'000, 'x');  // More in all than the kernel's buffers take.
+  const std::string many(300'000, 'x');  // More in all than the server's side of the kernel takes.
   for (int i = 0; i < 60 && service_.aborted().empty(); ++i) {
     service_.Emit(0, many);
     std::this_thread::sleep_for(milliseconds(5));
