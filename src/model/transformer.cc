@@ -24,6 +24,7 @@ Result<std::unique_ptr<Transformer>> Transformer::Create(const ModelConfig& conf
   operators.dtype = options.dtype;
   operators.threads = options.threads;
   operators.max_rows = options.max_rows;
+  operators.max_sequences = options.max_sequences;
   operators.max_logits_rows = options.max_logits_rows;
   operators.max_lora_rank = options.max_lora_rank;
   operators.kv = transformer->kv_;
@@ -57,6 +58,7 @@ std::vector<ops::SampledToken> Transformer::Run(const ForwardBatch& batch) {
   RunLayers();
   std::vector<ops::SampledToken> results(batch.samples.size());
   SampleInPieces(batch.samples, logits_rows, results);
+  operators_->FinishStep();
   return results;
 }
 

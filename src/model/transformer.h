@@ -24,6 +24,7 @@ struct TransformerOptions {
   DType dtype = DType::kBFloat16;
   int threads = 1;               ///< Of the compute team, the calling thread among them.
   int32_t max_rows = 512;        ///< Most tokens of one step.
+  int32_t max_sequences = 256;   ///< Most sequences of one step.
   int32_t max_logits_rows = 64;  ///< Logits kept at once; a step that wants more is done in pieces.
   Bytes min_page_bytes = 0;      ///< A page must hold this much (an adapter's largest tile).
   int32_t max_lora_rank = 512;   ///< Of any module of any adapter (--max-lora-rank).

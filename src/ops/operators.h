@@ -30,7 +30,9 @@ class Matrix {
 
 inline constexpr int32_t kMatrixRowGranule = 16;
 
-/// The attention half of a layer. Vectors are float; empty when the model has none.
+/// The attention half of a layer. Vectors are float; empty when the model has none. Every vector
+/// that an operator is given stays where and as it is for as long as the operators live: a backend
+/// may keep a copy by its address.
 struct AttentionWeights {
   std::unique_ptr<Matrix> q, k, v, output;
   std::vector<float> q_bias, k_bias, v_bias, output_bias;
@@ -62,6 +64,7 @@ struct OperatorsOptions {
   DType dtype = DType::kBFloat16;
   int threads = 1;               ///< CPU only: the caller's thread and threads - 1 of its own.
   int32_t max_rows = 512;        ///< Most rows of one step.
+  int32_t max_sequences = 256;   ///< Most sequences of one step.
   int32_t max_logits_rows = 64;  ///< Most rows of one Logits call.
   int32_t max_lora_rank = 512;   ///< Of any module of any adapter.
   KvLayout kv;
@@ -106,6 +109,9 @@ class Operators {
                       const Matrix& head) = 0;
   /// `samples` name rows of logits as of the last Logits call. One result for each, in order.
   virtual void Sample(std::span<const SampleRow> samples, std::span<SampledToken> into) = 0;
+  /// Blocks until everything since BeginStep is done: K and V are in their pages, and nothing reads
+  /// adapters any more. The last call of a step.
+  virtual void FinishStep() = 0;
 };
 
 /// The backend for `device`. Allocates activations from it. Errors: the machine lacks AVX2 and FMA,

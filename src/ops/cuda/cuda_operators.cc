@@ -1,0 +1,249 @@
+#include "ops/cuda/cuda_operators.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "device/cuda/cuda_error.h"
+#include "ops/cuda/head_kernels.h"
+#include "ops/cuda/row_kernels.h"
+#include "ops/cuda/row_padding.h"
+#include "ops/rope.h"
+
+namespace weft::ops::cuda {
+namespace {
+
+constexpr int32_t kGranule = 16;  ///< What kernels and cuBLASLt ask of widths.
+constexpr int32_t kMaxHeadDim = 256;
+constexpr Bytes kAlignment = 256;
+
+Bytes RoundUp(Bytes bytes, Bytes to) { return (bytes + to - 1) / to * to; }
+
+Status CheckShape(const ModelConfig& config) {
+  if (config.head_dim % kGranule != 0 || config.head_dim > kMaxHeadDim ||
+      config.head_dim < kGranule)
+    return MakeError(ErrorCode::kUnsupported,
+                     "{}: head_dim is {}; the CUDA backend takes multiples of {} up to {}",
+                     config.name, config.head_dim, kGranule, kMaxHeadDim);
+  if (config.hidden % kGranule != 0 || config.intermediate % kGranule != 0)
+    return MakeError(ErrorCode::kUnsupported,
+                     "{}: hidden size {} and intermediate size {} must be multiples of {}",
+                     config.name, config.hidden, config.intermediate, kGranule);
+  if (config.kv_heads < 1 || config.heads % config.kv_heads != 0)
+    return MakeError(ErrorCode::kUnsupported,
+                     "{}: {} attention heads cannot share {} key-value heads evenly", config.name,
+                     config.heads, config.kv_heads);
+  return OkStatus();
+}
+
+/// Of all matrices that the model will ask for, each at its alignment.
+Bytes WeightBytes(const ModelConfig& config, DType dtype) {
+  const auto matrix = [dtype](int64_t out, int64_t in) {
+    return RoundUp(out * in * SizeOf(dtype), kAlignment);
+  };
+  Bytes layer = 0;
+  for (const Projection projection : kAllProjections)
+    layer += matrix(config.OutputSize(projection), config.InputSize(projection));
+  const Bytes embedding = matrix(config.vocabulary, config.hidden);
+  return layer * config.layers + embedding * (config.tied_embeddings ? 1 : 2);
+}
+
+const CudaMatrix& Cuda(const Matrix& matrix) { return static_cast<const CudaMatrix&>(matrix); }
+
+}  // namespace
+
+Result<std::unique_ptr<Operators>> CudaOperators::Create(device::Device& device,
+                                                         const ModelConfig& config,
+                                                         const OperatorsOptions& options) {
+  WEFT_RETURN_IF_ERROR(CheckShape(config));
+  std::unique_ptr<CudaOperators> operators(new CudaOperators(device, config, options));
+  WEFT_RETURN_IF_ERROR(operators->Allocate());
+  return std::unique_ptr<Operators>(std::move(operators));
+}
+
+CudaOperators::CudaOperators(device::Device& device, const ModelConfig& config,
+                             const OperatorsOptions& options)
+    : device_(device),
+      config_(config),
+      options_(options),
+      packer_(options.dtype),
+      vectors_(device),
+      rope_frequencies_(RopeFrequencies(config.rope, config.head_dim)) {
+  WEFT_CHECK(options.max_rows > 0 && options.max_logits_rows > 0);
+}
+
+CudaOperators::~CudaOperators() {
+  if (stream_ == nullptr) return;
+  cudaStreamSynchronize(stream_);
+  cudaStreamDestroy(stream_);
+}
+
+Status CudaOperators::Allocate() {
+  int lowest = 0;
+  int highest = 0;
+  WEFT_CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&lowest, &highest));
+  WEFT_CUDA_CHECK(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, highest));
+  WEFT_ASSIGN_OR_RETURN(gemm_, Gemm::Create(device_));
+  WEFT_ASSIGN_OR_RETURN(weight_arena_,
+                        WeightArena::Create(device_, WeightBytes(config_, options_.dtype)));
+  const Bytes element = SizeOf(options_.dtype);
+  const int64_t rows = PaddedRows(options_.max_rows);
+  const int64_t query_size = int64_t{config_.heads} * config_.head_dim;
+  const int64_t kv_size = int64_t{config_.kv_heads} * config_.head_dim;
+  const int64_t h_width =
+      std::max({int64_t{config_.hidden}, query_size, int64_t{config_.intermediate}});
+  const int64_t wide = std::max(query_size + 2 * kv_size, 2 * int64_t{config_.intermediate});
+  logits_stride_ = RoundUp(config_.vocabulary, kGranule);
+  const Bytes sizes[] = {
+      rows * config_.hidden * 4,   rows * h_width * element,
+      rows * wide * element,       rows * query_size * element,
+      rows * config_.head_dim * 4, PaddedRows(options_.max_logits_rows) * logits_stride_ * 4};
+  Bytes total = 0;
+  for (const Bytes size : sizes) total += RoundUp(size, kAlignment);
+  WEFT_ASSIGN_OR_RETURN(workspace_, device_.AllocateDevice(total));
+  std::byte* next = workspace_.data();
+  size_t taken = 0;
+  const auto take = [&] {
+    std::byte* at = next;
+    next += RoundUp(sizes[taken++], kAlignment);
+    return at;
+  };
+  x_ = reinterpret_cast<float*>(take());
+  h_ = take();
+  wide_ = take();
+  queries_ = take();
+  rope_ = reinterpret_cast<float*>(take());
+  logits_ = reinterpret_cast<float*>(take());
+  constexpr Bytes kInt = sizeof(int32_t);
+  tokens_ = metadata_.Reserve(rows * kInt);
+  positions_ = metadata_.Reserve(rows * kInt);
+  slots_ = metadata_.Reserve(rows * kInt);
+  logits_rows_ = metadata_.Reserve(2 * rows * kInt);
+  return metadata_.Allocate(device_);
+}
+
+Bytes CudaOperators::workspace_bytes() const {
+  return workspace_.size() + gemm_->workspace_bytes() + metadata_.device_bytes();
+}
+
+Result<std::unique_ptr<Matrix>> CudaOperators::CreateMatrix(int32_t out, int32_t in) {
+  return CudaMatrix::Create(*weight_arena_, options_.dtype, out, in);
+}
+
+void CudaOperators::BindPages(std::byte* arena, int32_t page_count) {
+  weight_arena_->FinishLoading();
+  arena_ = arena;
+  page_count_ = page_count;
+}
+
+void CudaOperators::BeginStep(const StepRows& step) {
+  WEFT_CHECK(std::ssize(step.tokens) <= options_.max_rows);
+  WEFT_CHECK(std::ssize(step.sequences) <= options_.max_sequences);
+  rows_ = PaddedRows(static_cast<int32_t>(step.tokens.size()));
+  logits_used_ = 0;
+  metadata_.Begin();
+  WriteRows(step);
+  metadata_.Upload(stream_);
+  RopeRowsParams rope;
+  rope.frequencies = vectors_.Get(rope_frequencies_);
+  rope.positions = metadata_.Device<int32_t>(positions_);
+  rope.rope = rope_;
+  rope.rows = rows_;
+  rope.head_dim = config_.head_dim;
+  LaunchRopeRows(rope, stream_);
+}
+
+void CudaOperators::WriteRows(const StepRows& step) {
+  const int32_t per_page = options_.kv.tokens_per_page;
+  const auto tokens = metadata_.Host<int32_t>(tokens_);
+  const auto positions = metadata_.Host<int32_t>(positions_);
+  const auto slots = metadata_.Host<int32_t>(slots_);
+  size_t row = 0;
+  for (const SequenceRows& sequence : step.sequences) {
+    WEFT_CHECK(static_cast<size_t>(sequence.first_row) == row && sequence.position >= 0);
+    const int32_t end = sequence.position + sequence.rows;
+    WEFT_CHECK((end + per_page - 1) / per_page <= std::ssize(sequence.pages));
+    for (int32_t position = sequence.position; position < end; ++position, ++row) {
+      const TokenId token = step.tokens[row];
+      const int32_t page = sequence.pages[static_cast<size_t>(position / per_page)].value();
+      WEFT_CHECK(token >= 0 && token < config_.vocabulary);
+      WEFT_CHECK(page >= 0 && page < page_count_);
+      tokens[row] = token;
+      positions[row] = position;
+      slots[row] = page * per_page + position % per_page;
+    }
+  }
+  WEFT_CHECK(row == step.tokens.size());
+  const auto padded = static_cast<size_t>(rows_);
+  std::fill(tokens.begin() + row, tokens.begin() + padded, 0);
+  std::fill(positions.begin() + row, positions.begin() + padded, 0);
+  std::fill(slots.begin() + row, slots.begin() + padded, 0);
+  const Bytes bytes = Bytes{rows_} * Bytes{sizeof(int32_t)};
+  for (const MetadataSection section : {tokens_, positions_, slots_}) metadata_.Use(section, bytes);
+}
+
+void CudaOperators::Embed(const Matrix& table) {
+  EmbedParams params;
+  params.dtype = options_.dtype;
+  params.table = Cuda(table).data();
+  params.tokens = metadata_.Device<int32_t>(tokens_);
+  params.x = x_;
+  params.rows = rows_;
+  params.width = config_.hidden;
+  LaunchEmbed(params, stream_);
+}
+
+void CudaOperators::RmsNorm(std::span<const float> weight) {
+  WEFT_CHECK(std::ssize(weight) == config_.hidden);
+  RmsNormParams params;
+  params.dtype = options_.dtype;
+  params.x = x_;
+  params.weight = vectors_.Get(weight);
+  params.out = h_;
+  params.rows = rows_;
+  params.width = config_.hidden;
+  params.epsilon = config_.rms_epsilon;
+  LaunchRmsNorm(params, stream_);
+  h_width_ = config_.hidden;
+}
+
+void CudaOperators::Logits(std::span<const int32_t> rows, std::span<const float> norm,
+                           const Matrix& head) {
+  const CudaMatrix& matrix = Cuda(head);
+  const auto count = static_cast<int32_t>(rows.size());
+  const int32_t padded = PaddedRows(count);
+  WEFT_CHECK(count <= options_.max_logits_rows && matrix.out() == config_.vocabulary);
+  const auto sources = metadata_.Host<int32_t>(logits_rows_)
+                           .subspan(static_cast<size_t>(logits_used_), static_cast<size_t>(padded));
+  std::copy(rows.begin(), rows.end(), sources.begin());
+  std::fill(sources.begin() + count, sources.end(), 0);
+  RmsNormParams params;
+  params.source_rows = metadata_.Device<int32_t>(logits_rows_) + logits_used_;
+  logits_used_ += padded;
+  metadata_.Use(logits_rows_, logits_used_ * Bytes{sizeof(int32_t)});
+  metadata_.Upload(stream_);
+  params.dtype = options_.dtype;
+  params.x = x_;
+  params.weight = vectors_.Get(norm);
+  params.out = h_;
+  params.rows = padded;
+  params.width = config_.hidden;
+  params.epsilon = config_.rms_epsilon;
+  LaunchRmsNorm(params, stream_);
+  GemmParams product;
+  product.dtype = options_.dtype;
+  product.out_dtype = DType::kFloat32;
+  product.weight = matrix.data();
+  product.h = h_;
+  product.d = logits_;
+  product.rows = padded;
+  product.out = matrix.out();
+  product.in = matrix.in();
+  product.h_stride = config_.hidden;
+  product.d_stride = logits_stride_;
+  gemm_->Launch(product, stream_);
+}
+
+void CudaOperators::FinishStep() { WEFT_CUDA_CHECK(cudaStreamSynchronize(stream_)); }
+
+}  // namespace weft::ops::cuda

@@ -1,0 +1,117 @@
+#include <array>
+
+#include "base/check.h"
+#include "ops/cuda/cuda_operators.h"
+#include "ops/cuda/head_kernels.h"
+#include "ops/cuda/row_kernels.h"
+
+namespace weft::ops::cuda {
+namespace {
+
+const CudaMatrix* Cuda(const std::unique_ptr<Matrix>& matrix) {
+  return static_cast<const CudaMatrix*>(matrix.get());
+}
+
+bool Adjacent(std::span<const CudaMatrix* const> matrices) {
+  for (size_t i = 1; i < matrices.size(); ++i)
+    if (matrices[i]->data() != matrices[i - 1]->data() + matrices[i - 1]->bytes()) return false;
+  return true;
+}
+
+}  // namespace
+
+void CudaOperators::Project(std::span<const CudaMatrix* const> matrices, DType out_dtype,
+                            std::byte* out, bool add) {
+  int32_t width = 0;
+  for (const CudaMatrix* matrix : matrices) width += matrix->out();
+  GemmParams product;
+  product.dtype = options_.dtype;
+  product.out_dtype = out_dtype;
+  product.h = h_;
+  product.rows = rows_;
+  product.in = h_width_;
+  product.h_stride = h_width_;
+  product.d_stride = width;
+  const auto launch = [&](const CudaMatrix& matrix, int32_t rows_of_weight) {
+    WEFT_CHECK(matrix.in() == h_width_);
+    product.weight = matrix.data();
+    product.d = out;
+    product.c = add ? out : nullptr;
+    product.out = rows_of_weight;
+    gemm_->Launch(product, stream_);
+    out += rows_of_weight * SizeOf(out_dtype);
+  };
+  if (Adjacent(matrices)) {
+    launch(*matrices.front(), width);
+  } else {
+    for (const CudaMatrix* matrix : matrices) launch(*matrix, matrix->out());
+  }
+}
+
+void CudaOperators::ProjectQkv(LayerIndex layer, const AttentionWeights& weights) {
+  constexpr std::array kProjections = {Projection::kQ, Projection::kK, Projection::kV};
+  const std::array matrices = {Cuda(weights.q), Cuda(weights.k), Cuda(weights.v)};
+  const bool adapted = AddAdapters(layer, kProjections, wide_);
+  Project(matrices, options_.dtype, wide_, adapted);
+  FinishHeadsParams params;
+  params.dtype = options_.dtype;
+  params.qkv = wide_;
+  params.q_bias = vectors_.Get(weights.q_bias);
+  params.k_bias = vectors_.Get(weights.k_bias);
+  params.v_bias = vectors_.Get(weights.v_bias);
+  params.q_norm = vectors_.Get(weights.q_norm);
+  params.k_norm = vectors_.Get(weights.k_norm);
+  params.rope = weights.rope ? rope_ : nullptr;
+  params.slots = metadata_.Device<int32_t>(slots_);
+  params.queries = queries_;
+  params.arena = arena_;
+  params.page_bytes = options_.kv.page_bytes;
+  params.k_offset = options_.kv.HeadOffset(layer.value(), 0, false);
+  params.v_offset = options_.kv.HeadOffset(layer.value(), 0, true);
+  params.tokens_per_page = options_.kv.tokens_per_page;
+  params.rows = rows_;
+  params.heads = config_.heads;
+  params.kv_heads = config_.kv_heads;
+  params.head_dim = config_.head_dim;
+  params.epsilon = config_.rms_epsilon;
+  LaunchFinishHeads(params, stream_);
+}
+
+void CudaOperators::ProjectOutput(LayerIndex layer, const AttentionWeights& weights) {
+  ProjectIntoResidual(layer, Projection::kO, *Cuda(weights.output), weights.output_bias);
+}
+
+void CudaOperators::ProjectGateUp(LayerIndex layer, const MlpWeights& weights) {
+  constexpr std::array kProjections = {Projection::kGate, Projection::kUp};
+  const std::array matrices = {Cuda(weights.gate), Cuda(weights.up)};
+  const bool adapted = AddAdapters(layer, kProjections, wide_);
+  Project(matrices, options_.dtype, wide_, adapted);
+  SiluMultiplyParams params;
+  params.dtype = options_.dtype;
+  params.gate_up = wide_;
+  params.out = h_;
+  params.rows = rows_;
+  params.width = config_.intermediate;
+  LaunchSiluMultiply(params, stream_);
+  h_width_ = config_.intermediate;
+}
+
+void CudaOperators::ProjectDown(LayerIndex layer, const MlpWeights& weights) {
+  ProjectIntoResidual(layer, Projection::kDown, *Cuda(weights.down), {});
+}
+
+void CudaOperators::ProjectIntoResidual(LayerIndex layer, Projection projection,
+                                        const CudaMatrix& weight, std::span<const float> bias) {
+  AddBiasParams params;
+  params.bias = vectors_.Get(bias);
+  params.x = x_;
+  params.rows = rows_;
+  params.width = config_.hidden;
+  if (params.bias != nullptr) LaunchAddBias(params, stream_);
+  auto* x = reinterpret_cast<std::byte*>(x_);
+  AddAdaptersToResidual(layer, projection);
+  const std::array matrices = {&weight};
+  Project(matrices, DType::kFloat32, x, true);
+}
+
+}  // namespace weft::ops::cuda
