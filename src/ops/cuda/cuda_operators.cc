@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "device/cuda/cuda_error.h"
 #include "ops/cuda/head_kernels.h"
+#include "ops/cuda/lora_kernels.h"
 #include "ops/cuda/row_kernels.h"
 #include "ops/cuda/row_padding.h"
 #include "ops/rope.h"
@@ -14,17 +15,21 @@ namespace weft::ops::cuda {
 namespace {
 
 constexpr int32_t kGranule = 16;  ///< What kernels and cuBLASLt ask of widths.
-constexpr int32_t kMaxHeadDim = 256;
+constexpr int32_t kMaxRank = kMaxLoraTiles * kRankTile;
+/// Decode steps of more rows are not recorded: their kernels are long enough to hide launches.
+constexpr int32_t kMostGraphRows = 256;
 constexpr Bytes kAlignment = 256;
 
 Bytes RoundUp(Bytes bytes, Bytes to) { return (bytes + to - 1) / to * to; }
 
-Status CheckShape(const ModelConfig& config) {
-  if (config.head_dim % kGranule != 0 || config.head_dim > kMaxHeadDim ||
-      config.head_dim < kGranule)
+Status CheckShape(const ModelConfig& config, const OperatorsOptions& options) {
+  if (options.dtype != DType::kBFloat16)
     return MakeError(ErrorCode::kUnsupported,
-                     "{}: head_dim is {}; the CUDA backend takes multiples of {} up to {}",
-                     config.name, config.head_dim, kGranule, kMaxHeadDim);
+                     "--dtype float32 is served on CPUs only; use bfloat16, or --device cpu");
+  if (config.head_dim % kGranule != 0 || !PagedAttention::Serves(config.head_dim))
+    return MakeError(ErrorCode::kUnsupported,
+                     "{}: head_dim is {}; the CUDA backend takes multiples of {} up to 256",
+                     config.name, config.head_dim, kGranule);
   if (config.hidden % kGranule != 0 || config.intermediate % kGranule != 0)
     return MakeError(ErrorCode::kUnsupported,
                      "{}: hidden size {} and intermediate size {} must be multiples of {}",
@@ -33,6 +38,10 @@ Status CheckShape(const ModelConfig& config) {
     return MakeError(ErrorCode::kUnsupported,
                      "{}: {} attention heads cannot share {} key-value heads evenly", config.name,
                      config.heads, config.kv_heads);
+  if (options.max_lora_rank > kMaxRank)
+    return MakeError(ErrorCode::kUnsupported,
+                     "--max-lora-rank {}: the CUDA backend takes ranks up to {}",
+                     options.max_lora_rank, kMaxRank);
   return OkStatus();
 }
 
@@ -55,7 +64,7 @@ const CudaMatrix& Cuda(const Matrix& matrix) { return static_cast<const CudaMatr
 Result<std::unique_ptr<Operators>> CudaOperators::Create(device::Device& device,
                                                          const ModelConfig& config,
                                                          const OperatorsOptions& options) {
-  WEFT_RETURN_IF_ERROR(CheckShape(config));
+  WEFT_RETURN_IF_ERROR(CheckShape(config, options));
   std::unique_ptr<CudaOperators> operators(new CudaOperators(device, config, options));
   WEFT_RETURN_IF_ERROR(operators->Allocate());
   return std::unique_ptr<Operators>(std::move(operators));
@@ -68,6 +77,7 @@ CudaOperators::CudaOperators(device::Device& device, const ModelConfig& config,
       options_(options),
       packer_(options.dtype),
       vectors_(device),
+      lora_shape_(LoraShapeOf(config)),
       rope_frequencies_(RopeFrequencies(config.rope, config.head_dim)) {
   WEFT_CHECK(options.max_rows > 0 && options.max_logits_rows > 0);
 }
@@ -87,6 +97,9 @@ Status CudaOperators::Allocate() {
   WEFT_ASSIGN_OR_RETURN(weight_arena_,
                         WeightArena::Create(device_, WeightBytes(config_, options_.dtype)));
   const Bytes element = SizeOf(options_.dtype);
+  WEFT_RETURN_IF_ERROR(PrepareKernels());
+  WEFT_RETURN_IF_ERROR(
+      adapter_tables_.Allocate(device_, config_.layers, options_.max_lora_rank));
   const int64_t rows = PaddedRows(options_.max_rows);
   const int64_t query_size = int64_t{config_.heads} * config_.head_dim;
   const int64_t kv_size = int64_t{config_.kv_heads} * config_.head_dim;
@@ -114,16 +127,42 @@ Status CudaOperators::Allocate() {
   queries_ = take();
   rope_ = reinterpret_cast<float*>(take());
   logits_ = reinterpret_cast<float*>(take());
+  attention_scratch_ = take();
+  lora_scratch_ = reinterpret_cast<float*>(take());
+  ReserveMetadata();
+  return metadata_.Allocate(device_);
+}
+
+Status CudaOperators::PrepareKernels() {
+  WEFT_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, 0));
+  const AttentionShape shape = {config_.heads, config_.kv_heads, config_.head_dim,
+                                options_.kv.tokens_per_page};
+  AttentionLimits limits;
+  limits.max_rows = PaddedRows(options_.max_rows);
+  limits.max_context = config_.context_length;
+  limits.max_pages = options_.max_sequences *
+                     (config_.context_length / options_.kv.tokens_per_page + 1);
+  limits.multiprocessors = multiprocessors_;
+  attention_planner_ = std::make_unique<AttentionPlanner>(shape, limits);
+  attention_ = std::make_unique<PagedAttention>(shape, *attention_planner_);
+  WEFT_RETURN_IF_ERROR(device::cuda::ToStatus(attention_->Prepare(), "preparing attention"));
+  return device::cuda::ToStatus(PrepareLoraKernels(), "preparing the LoRA kernels");
+}
+
+void CudaOperators::ReserveMetadata() {
+  const Bytes rows = PaddedRows(options_.max_rows);
   constexpr Bytes kInt = sizeof(int32_t);
   tokens_ = metadata_.Reserve(rows * kInt);
   positions_ = metadata_.Reserve(rows * kInt);
   slots_ = metadata_.Reserve(rows * kInt);
   logits_rows_ = metadata_.Reserve(2 * rows * kInt);
-  return metadata_.Allocate(device_);
+  attention_plan_ = metadata_.Reserve(attention_planner_->plan_bytes());
+  lora_step_ = metadata_.Reserve(Bytes{sizeof(LoraStep)} + rows * kInt);
 }
 
 Bytes CudaOperators::workspace_bytes() const {
-  return workspace_.size() + gemm_->workspace_bytes() + metadata_.device_bytes();
+  return workspace_.size() + gemm_->workspace_bytes() + metadata_.device_bytes() +
+         adapter_tables_.device_bytes();
 }
 
 Result<std::unique_ptr<Matrix>> CudaOperators::CreateMatrix(int32_t out, int32_t in) {
@@ -132,6 +171,7 @@ Result<std::unique_ptr<Matrix>> CudaOperators::CreateMatrix(int32_t out, int32_t
 
 void CudaOperators::BindPages(std::byte* arena, int32_t page_count) {
   weight_arena_->FinishLoading();
+  graphs_.Clear();
   arena_ = arena;
   page_count_ = page_count;
 }
@@ -141,16 +181,70 @@ void CudaOperators::BeginStep(const StepRows& step) {
   WEFT_CHECK(std::ssize(step.sequences) <= options_.max_sequences);
   rows_ = PaddedRows(static_cast<int32_t>(step.tokens.size()));
   logits_used_ = 0;
+  pending_delta_ = nullptr;
   metadata_.Begin();
   WriteRows(step);
+  PlanAdapters(step);
+  const bool decode =
+      rows_ <= kMostGraphRows && !lora_plan_.prefill &&
+      std::all_of(step.sequences.begin(), step.sequences.end(),
+                  [](const SequenceRows& sequence) { return sequence.rows == 1; });
+  PlanAttention(step, decode);
   metadata_.Upload(stream_);
-  RopeRowsParams rope;
-  rope.frequencies = vectors_.Get(rope_frequencies_);
-  rope.positions = metadata_.Device<int32_t>(positions_);
-  rope.rope = rope_;
-  rope.rows = rows_;
-  rope.head_dim = config_.head_dim;
-  LaunchRopeRows(rope, stream_);
+  kind_ = {rows_, lora_plan_.any};
+  mode_ = decode ? graphs_.Begin(kind_, stream_) : LaunchMode::kEager;
+  if (mode_ == LaunchMode::kReplay) {
+    if (lora_plan_.any) pending_delta_ = wide_;  // As ProjectDown of the last layer leaves it.
+  } else {
+    LaunchRope();
+  }
+}
+
+void CudaOperators::LaunchRope() {
+  RopeRowsParams params;
+  params.frequencies = vectors_.Get(rope_frequencies_);
+  params.positions = metadata_.Device<int32_t>(positions_);
+  params.rope = rope_;
+  params.rows = rows_;
+  params.head_dim = config_.head_dim;
+  LaunchRopeRows(params, stream_);
+}
+
+void CudaOperators::PlanAdapters(const StepRows& step) {
+  adapter_tables_.BeginStep();
+  lora_rows_.clear();
+  for (const SequenceRows& sequence : step.sequences)
+    lora_rows_.push_back({sequence.first_row, sequence.rows,
+                          sequence.adapter == nullptr
+                              ? nullptr
+                              : adapter_tables_.Get(*sequence.adapter, stream_)});
+  const std::span<std::byte> bytes = metadata_.Host<std::byte>(lora_step_);
+  auto& lora = *reinterpret_cast<LoraStep*>(bytes.data());
+  const std::span row_numbers(reinterpret_cast<int32_t*>(&lora + 1), step.tokens.size());
+  lora_plan_ = BuildLoraStep(lora_shape_, lora_rows_, lora, row_numbers);
+  if (lora_plan_.any)
+    metadata_.Use(lora_step_, Bytes{sizeof(LoraStep)} +
+                                  static_cast<Bytes>(row_numbers.size_bytes()));
+}
+
+void CudaOperators::PlanAttention(const StepRows& step, bool decode) {
+  attention_sequences_.clear();
+  for (const SequenceRows& sequence : step.sequences)
+    attention_sequences_.push_back(
+        {sequence.first_row, sequence.rows, sequence.position, sequence.pages});
+  std::byte* plan = metadata_.Host<std::byte>(attention_plan_).data();
+  if (decode) {
+    attention_planner_->PlanDecode(attention_sequences_, rows_, plan, &attention_launch_);
+  } else {
+    attention_planner_->Plan(attention_sequences_, plan, &attention_launch_);
+  }
+  WEFT_CUDA_CHECK(
+      LaunchPlanUpload(plan, metadata_.Device<std::byte>(attention_plan_), stream_));
+}
+
+void CudaOperators::EndLayers() {
+  if (mode_ == LaunchMode::kCapture) graphs_.EndCapture(kind_, stream_);
+  mode_ = LaunchMode::kEager;
 }
 
 void CudaOperators::WriteRows(const StepRows& step) {
@@ -183,6 +277,7 @@ void CudaOperators::WriteRows(const StepRows& step) {
 }
 
 void CudaOperators::Embed(const Matrix& table) {
+  if (mode_ == LaunchMode::kReplay) return;
   EmbedParams params;
   params.dtype = options_.dtype;
   params.table = Cuda(table).data();
@@ -194,10 +289,13 @@ void CudaOperators::Embed(const Matrix& table) {
 }
 
 void CudaOperators::RmsNorm(std::span<const float> weight) {
+  if (mode_ == LaunchMode::kReplay) return;
   WEFT_CHECK(std::ssize(weight) == config_.hidden);
   RmsNormParams params;
   params.dtype = options_.dtype;
   params.x = x_;
+  params.delta = std::exchange(pending_delta_, nullptr);
+  params.keep_sum = true;
   params.weight = vectors_.Get(weight);
   params.out = h_;
   params.rows = rows_;
@@ -209,6 +307,7 @@ void CudaOperators::RmsNorm(std::span<const float> weight) {
 
 void CudaOperators::Logits(std::span<const int32_t> rows, std::span<const float> norm,
                            const Matrix& head) {
+  EndLayers();
   const CudaMatrix& matrix = Cuda(head);
   const auto count = static_cast<int32_t>(rows.size());
   const int32_t padded = PaddedRows(count);
@@ -224,6 +323,7 @@ void CudaOperators::Logits(std::span<const int32_t> rows, std::span<const float>
   metadata_.Upload(stream_);
   params.dtype = options_.dtype;
   params.x = x_;
+  params.delta = pending_delta_;
   params.weight = vectors_.Get(norm);
   params.out = h_;
   params.rows = padded;
@@ -244,6 +344,9 @@ void CudaOperators::Logits(std::span<const int32_t> rows, std::span<const float>
   gemm_->Launch(product, stream_);
 }
 
-void CudaOperators::FinishStep() { WEFT_CUDA_CHECK(cudaStreamSynchronize(stream_)); }
+void CudaOperators::FinishStep() {
+  EndLayers();
+  WEFT_CUDA_CHECK(cudaStreamSynchronize(stream_));
+}
 
 }  // namespace weft::ops::cuda

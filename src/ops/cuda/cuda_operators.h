@@ -9,9 +9,14 @@
 #include <vector>
 
 #include "device/device.h"
+#include "ops/cuda/adapter_tables.h"
+#include "ops/cuda/attention.h"
+#include "ops/cuda/attention_plan.h"
 #include "ops/cuda/cuda_matrix.h"
 #include "ops/cuda/cuda_tile_packer.h"
+#include "ops/cuda/decode_graphs.h"
 #include "ops/cuda/gemm.h"
+#include "ops/cuda/lora_step.h"
 #include "ops/cuda/step_metadata.h"
 #include "ops/operators.h"
 
@@ -19,7 +24,8 @@ namespace weft::ops::cuda {
 
 /// The operators on a GPU. Each queues kernels on the stream that this owns and returns; Sample and
 /// FinishStep wait. Activations: x and logits in float, h, queries and what projections put out in
-/// elements. A step's rows are padded to a round number of rows, which write to page 0.
+/// bf16. A step's rows are padded to a round number of rows, which write to page 0. The layers of
+/// decode steps run as CUDA graphs.
 class CudaOperators final : public Operators {
  public:
   static Result<std::unique_ptr<Operators>> Create(device::Device& device,
@@ -47,19 +53,28 @@ class CudaOperators final : public Operators {
  private:
   CudaOperators(device::Device& device, const ModelConfig& config, const OperatorsOptions& options);
   Status Allocate();
-  /// What BeginStep writes for kernels: a value for each padded row.
+  Status PrepareKernels();
+  void ReserveMetadata();
+
+  /// What kernels are told of the step: a value for each padded row, who adapts which rows, and how
+  /// attention is cut into items.
   void WriteRows(const StepRows& step);
+  void PlanAdapters(const StepRows& step);
+  void PlanAttention(const StepRows& step, bool decode);
+  void LaunchRope();
+  /// After the last layer: what was recorded runs.
+  void EndLayers();
+
   /// out [rows_, sum of the matrices' out] = h times the matrices side by side, plus what `out`
   /// holds where `add`. One product where they lie one after the other.
   void Project(std::span<const CudaMatrix* const> matrices, DType out_dtype, std::byte* out,
                bool add);
-  /// Where rows of the step use adapters: `out` [rows_, sum of the projections' out] = what they
-  /// add to these projections of h, zero in other rows; returns true. Else does nothing.
-  bool AddAdapters(LayerIndex layer, std::span<const Projection> projections, std::byte* out);
-  /// x += what adapters add to a projection of h.
-  void AddAdaptersToResidual(LayerIndex layer, Projection projection);
-  /// x += weight * h + bias + adapters.
-  void ProjectIntoResidual(LayerIndex layer, Projection projection, const CudaMatrix& weight,
+  /// Where rows of the step use adapters: wide_ [rows_, sum of the matrices' out] = what they add to
+  /// these projections of h, zero in other rows; returns true. Else does nothing.
+  bool ComputeDeltas(LayerIndex layer, LoraOperator op,
+                     std::span<const CudaMatrix* const> matrices);
+  /// x += weight * h + bias; the adapters' part stays in wide_ until the next norm adds it.
+  void ProjectIntoResidual(LayerIndex layer, LoraOperator op, const CudaMatrix& weight,
                            std::span<const float> bias);
 
   device::Device& device_;
@@ -70,6 +85,12 @@ class CudaOperators final : public Operators {
   std::unique_ptr<Gemm> gemm_;
   std::unique_ptr<WeightArena> weight_arena_;
   DeviceVectors vectors_;
+  int32_t multiprocessors_ = 0;
+  std::unique_ptr<AttentionPlanner> attention_planner_;
+  std::unique_ptr<PagedAttention> attention_;
+  const LoraShape lora_shape_;
+  AdapterTables adapter_tables_;
+  DecodeGraphs graphs_;
   const std::vector<float> rope_frequencies_;
 
   device::Buffer workspace_;
@@ -80,19 +101,31 @@ class CudaOperators final : public Operators {
   float* rope_ = nullptr;         ///< [padded rows, head_dim]: cos, sin
   float* logits_ = nullptr;       ///< [padded logits rows, logits_stride_]
   int64_t logits_stride_ = 0;
+  std::byte* attention_scratch_ = nullptr;
+  float* lora_scratch_ = nullptr;
 
   StepMetadata metadata_;
   MetadataSection tokens_;
   MetadataSection positions_;
   MetadataSection slots_;
   MetadataSection logits_rows_;
+  MetadataSection attention_plan_;
+  MetadataSection lora_step_;  ///< A LoraStep and a row number for each row.
 
   std::byte* arena_ = nullptr;
   int32_t page_count_ = 0;
 
-  int32_t rows_ = 0;         ///< Of the step, padded.
+  // Of the step:
+  int32_t rows_ = 0;         ///< Padded.
   int32_t h_width_ = 0;      ///< Elements of a row of h.
-  int32_t logits_used_ = 0;  ///< Entries of logits_rows_ of the step.
+  int32_t logits_used_ = 0;  ///< Entries of logits_rows_.
+  const std::byte* pending_delta_ = nullptr;  ///< [rows_, hidden] that x still lacks, or null.
+  std::vector<LoraRows> lora_rows_;
+  std::vector<AttentionSequence> attention_sequences_;
+  LoraStepPlan lora_plan_;
+  AttentionLaunch attention_launch_;
+  LaunchMode mode_ = LaunchMode::kEager;
+  DecodeGraphs::Kind kind_;
 };
 
 }  // namespace weft::ops::cuda

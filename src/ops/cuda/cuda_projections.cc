@@ -1,8 +1,10 @@
 #include <array>
 
 #include "base/check.h"
+#include "device/cuda/cuda_error.h"
 #include "ops/cuda/cuda_operators.h"
 #include "ops/cuda/head_kernels.h"
+#include "ops/cuda/lora_kernels.h"
 #include "ops/cuda/row_kernels.h"
 
 namespace weft::ops::cuda {
@@ -41,6 +43,7 @@ void CudaOperators::Project(std::span<const CudaMatrix* const> matrices, DType o
     gemm_->Launch(product, stream_);
     out += rows_of_weight * SizeOf(out_dtype);
   };
+  // Side by side their outputs are one row; apart, each takes its columns of it.
   if (Adjacent(matrices)) {
     launch(*matrices.front(), width);
   } else {
@@ -49,9 +52,9 @@ void CudaOperators::Project(std::span<const CudaMatrix* const> matrices, DType o
 }
 
 void CudaOperators::ProjectQkv(LayerIndex layer, const AttentionWeights& weights) {
-  constexpr std::array kProjections = {Projection::kQ, Projection::kK, Projection::kV};
+  if (mode_ == LaunchMode::kReplay) return;
   const std::array matrices = {Cuda(weights.q), Cuda(weights.k), Cuda(weights.v)};
-  const bool adapted = AddAdapters(layer, kProjections, wide_);
+  const bool adapted = ComputeDeltas(layer, LoraOperator::kQkv, matrices);
   Project(matrices, options_.dtype, wide_, adapted);
   FinishHeadsParams params;
   params.dtype = options_.dtype;
@@ -78,13 +81,13 @@ void CudaOperators::ProjectQkv(LayerIndex layer, const AttentionWeights& weights
 }
 
 void CudaOperators::ProjectOutput(LayerIndex layer, const AttentionWeights& weights) {
-  ProjectIntoResidual(layer, Projection::kO, *Cuda(weights.output), weights.output_bias);
+  ProjectIntoResidual(layer, LoraOperator::kOutput, *Cuda(weights.output), weights.output_bias);
 }
 
 void CudaOperators::ProjectGateUp(LayerIndex layer, const MlpWeights& weights) {
-  constexpr std::array kProjections = {Projection::kGate, Projection::kUp};
+  if (mode_ == LaunchMode::kReplay) return;
   const std::array matrices = {Cuda(weights.gate), Cuda(weights.up)};
-  const bool adapted = AddAdapters(layer, kProjections, wide_);
+  const bool adapted = ComputeDeltas(layer, LoraOperator::kGateUp, matrices);
   Project(matrices, options_.dtype, wide_, adapted);
   SiluMultiplyParams params;
   params.dtype = options_.dtype;
@@ -97,21 +100,64 @@ void CudaOperators::ProjectGateUp(LayerIndex layer, const MlpWeights& weights) {
 }
 
 void CudaOperators::ProjectDown(LayerIndex layer, const MlpWeights& weights) {
-  ProjectIntoResidual(layer, Projection::kDown, *Cuda(weights.down), {});
+  ProjectIntoResidual(layer, LoraOperator::kDown, *Cuda(weights.down), {});
 }
 
-void CudaOperators::ProjectIntoResidual(LayerIndex layer, Projection projection,
+void CudaOperators::ProjectIntoResidual(LayerIndex layer, LoraOperator op,
                                         const CudaMatrix& weight, std::span<const float> bias) {
+  if (mode_ == LaunchMode::kReplay) return;
+  WEFT_CHECK(pending_delta_ == nullptr);
   AddBiasParams params;
   params.bias = vectors_.Get(bias);
   params.x = x_;
   params.rows = rows_;
   params.width = config_.hidden;
   if (params.bias != nullptr) LaunchAddBias(params, stream_);
-  auto* x = reinterpret_cast<std::byte*>(x_);
-  AddAdaptersToResidual(layer, projection);
   const std::array matrices = {&weight};
-  Project(matrices, DType::kFloat32, x, true);
+  if (ComputeDeltas(layer, op, matrices)) pending_delta_ = wide_;
+  Project(matrices, DType::kFloat32, reinterpret_cast<std::byte*>(x_), true);
+}
+
+bool CudaOperators::ComputeDeltas(LayerIndex layer, LoraOperator op,
+                                  std::span<const CudaMatrix* const> matrices) {
+  if (!lora_plan_.any) return false;
+  LoraParams params;
+  params.step = metadata_.Device<LoraStep>(lora_step_);
+  params.op = op;
+  params.layer = layer.value();
+  params.layers = config_.layers;
+  params.x = reinterpret_cast<const __nv_bfloat16*>(h_);
+  params.x_stride = h_width_;
+  params.in = h_width_;
+  int32_t width = 0;
+  for (const CudaMatrix* matrix : matrices) width += matrix->out();
+  auto* y = reinterpret_cast<__nv_bfloat16*>(wide_);
+  for (size_t i = 0; i < matrices.size(); ++i) {
+    params.delta[i] = {y, width, matrices[i]->out()};
+    y += matrices[i]->out();
+  }
+  params.scratch = lora_scratch_;
+  params.prefill = lora_plan_.prefill;
+  params.prefill_tiles = lora_plan_.prefill_tiles;
+  params.multiprocessors = multiprocessors_;
+  LaunchLoraShrink(params, stream_);
+  LaunchLoraExpand(params, stream_);
+  return true;
+}
+
+void CudaOperators::Attend(LayerIndex layer) {
+  if (mode_ == LaunchMode::kReplay) return;
+  AttentionParams params;
+  params.queries = queries_;
+  params.arena = arena_;
+  params.page_bytes = options_.kv.page_bytes;
+  params.k_offset = options_.kv.HeadOffset(layer.value(), 0, false);
+  params.v_offset = options_.kv.HeadOffset(layer.value(), 0, true);
+  params.out = h_;
+  params.plan = metadata_.Device<std::byte>(attention_plan_);
+  params.scratch = attention_scratch_;
+  WEFT_CUDA_CHECK(attention_->Run(params, attention_launch_, stream_));
+  h_width_ = config_.heads * config_.head_dim;
 }
 
 }  // namespace weft::ops::cuda

@@ -18,19 +18,32 @@ __global__ void Embed(const T* table, const int32_t* tokens, float* x, int32_t w
   }
 }
 
+/// s = x + delta of a row, eight at a time.
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    RmsNorm(const float* x, const int32_t* source_rows, const float* weight, T* out, int32_t width,
-            float epsilon) {
+__device__ void LoadSum(const float* x, const T* delta, float* values) {
+  LoadEight(x, values);
+  if (delta == nullptr) return;
+  float added[8];
+  LoadEight(delta, added);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) values[i] += added[i];
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads) RmsNorm(RmsNormParams params) {
   __shared__ float sums[kWarps];
-  const int64_t source = source_rows != nullptr ? source_rows[blockIdx.x] : blockIdx.x;
-  const float* from = x + source * width;
-  T* to = out + int64_t{blockIdx.x} * width;
+  const int width = params.width;
+  const int64_t source =
+      (params.source_rows != nullptr ? params.source_rows[blockIdx.x] : int64_t{blockIdx.x}) *
+      width;
+  float* from = params.x + source;
+  const T* delta = params.delta != nullptr ? static_cast<const T*>(params.delta) + source : nullptr;
+  T* to = static_cast<T*>(params.out) + int64_t{blockIdx.x} * width;
   const int first = static_cast<int>(threadIdx.x) * 8;
   float sum = 0.0F;
   for (int i = first; i < width; i += kThreads * 8) {
     float values[8];
-    LoadEight(from + i, values);
+    LoadSum(from + i, delta != nullptr ? delta + i : nullptr, values);
 #pragma unroll
     for (const float value : values) sum += value * value;
   }
@@ -40,12 +53,13 @@ __global__ void __launch_bounds__(kThreads)
   sum = 0.0F;
 #pragma unroll
   for (const float part : sums) sum += part;
-  const float inverse = 1.0F / sqrtf(sum / static_cast<float>(width) + epsilon);
+  const float inverse = 1.0F / sqrtf(sum / static_cast<float>(width) + params.epsilon);
   for (int i = first; i < width; i += kThreads * 8) {
     float values[8];
     float weights[8];
-    LoadEight(from + i, values);
-    LoadEight(weight + i, weights);
+    LoadSum(from + i, delta != nullptr ? delta + i : nullptr, values);
+    if (params.keep_sum && delta != nullptr) StoreEight(values, from + i);
+    LoadEight(params.weight + i, weights);
 #pragma unroll
     for (int j = 0; j < 8; ++j) values[j] = values[j] * inverse * weights[j];
     StoreEight(values, to + i);
@@ -87,10 +101,8 @@ void LaunchEmbed(const EmbedParams& params, cudaStream_t stream) {
 
 void LaunchRmsNorm(const RmsNormParams& params, cudaStream_t stream) {
   WithElement(params.dtype, [&](auto element) {
-    using T = decltype(element);
-    RmsNorm<T><<<static_cast<unsigned>(params.rows), kThreads, 0, stream>>>(
-        params.x, params.source_rows, params.weight, static_cast<T*>(params.out), params.width,
-        params.epsilon);
+    RmsNorm<decltype(element)>
+        <<<static_cast<unsigned>(params.rows), kThreads, 0, stream>>>(params);
   });
 }
 

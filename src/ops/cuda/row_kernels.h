@@ -22,10 +22,13 @@ struct EmbedParams {
 };
 void LaunchEmbed(const EmbedParams& params, cudaStream_t stream);
 
-/// out[row] = x[from] / rms(x[from]) * weight, with from = source_rows ? source_rows[row] : row.
+/// out[row] = s / rms(s) * weight, with s = x[from] + delta[from] and from = source_rows ?
+/// source_rows[row] : row. The delta is what adapters added to the projection before.
 struct RmsNormParams {
   DType dtype = DType::kBFloat16;
-  const float* x = nullptr;              ///< [.., width]
+  float* x = nullptr;                    ///< [.., width]; becomes s where `keep_sum`.
+  const void* delta = nullptr;           ///< [.., width], or null
+  bool keep_sum = false;
   const int32_t* source_rows = nullptr;  ///< [rows], or null
   const float* weight = nullptr;         ///< [width]
   void* out = nullptr;                   ///< [rows, width]
