@@ -25,3 +25,13 @@ function(weft_cuda_library name)
   target_link_libraries(${name} PUBLIC CUDA::cudart_static)
   set_target_properties(${name} PROPERTIES JOB_POOL_COMPILE nvcc)
 endfunction()
+
+if(NOT WEFT_FLASHINFER)
+  execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/fetch-flashinfer
+    OUTPUT_VARIABLE fetched OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  set(WEFT_FLASHINFER ${fetched} CACHE PATH "The folder with FlashInfer's headers (flashinfer/data of its wheel)")
+endif()
+
+# Where libweft_cuda.so is built, and where programs of this build look for it.
+set(WEFT_CUDA_FOLDER ${CMAKE_BINARY_DIR}/lib)
+list(APPEND CMAKE_BUILD_RPATH ${WEFT_CUDA_FOLDER})

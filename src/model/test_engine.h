@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "device/device.h"
+#include "device/device_for_test.h"
 #include "model/transformer.h"
 
 // For tests: a transformer with an arena of poisoned pages, and sequences that take pages from it.
@@ -26,7 +27,7 @@ class TestEngine {
  public:
   TestEngine(const ModelConfig& config, const checkpoint::TensorSource* weights,
              TransformerOptions options, int32_t pages = 256)
-      : device_(device::CreateCpuDevice()) {
+      : device_(device::CreateDeviceForTest()) {
     auto created = Transformer::Create(config, weights, *device_, options);
     if (!created.ok()) WEFT_CHECK(created.error().message.empty());
     transformer_ = std::move(created).value();

@@ -1,3 +1,5 @@
+#include "device/cuda/cuda_device.h"
+
 #include <cuda_runtime_api.h>
 
 #include <cstring>
@@ -10,7 +12,6 @@
 #include "device/cpu/cpu_memory.h"
 #include "device/cuda/cuda_error.h"
 #include "device/cuda/cuda_stream.h"
-#include "device/cuda_library.h"
 #include "device/device.h"
 
 namespace weft::device::cuda {
@@ -122,7 +123,9 @@ class CudaDevice final : public Device {
   const std::string name_;
 };
 
-Result<std::unique_ptr<Device>> Create(AssertMayBlockFunction assert_may_block) {
+}  // namespace
+
+Result<std::unique_ptr<Device>> CreateDevice(AssertMayBlockFunction assert_may_block) {
   WEFT_RETURN_IF_ERROR(CheckDriver());
   cudaDeviceProp properties = {};
   WEFT_RETURN_IF_ERROR(ToStatus(cudaGetDeviceProperties(&properties, 0), "asking the GPU"));
@@ -135,9 +138,4 @@ Result<std::unique_ptr<Device>> Create(AssertMayBlockFunction assert_may_block) 
   return std::unique_ptr<Device>(std::make_unique<CudaDevice>(properties, assert_may_block));
 }
 
-}  // namespace
 }  // namespace weft::device::cuda
-
-extern "C" void WEFT_CUDA_CREATE_DEVICE(weft::device::CudaDeviceArguments* arguments) {
-  arguments->device = weft::device::cuda::Create(arguments->assert_may_block);
-}
