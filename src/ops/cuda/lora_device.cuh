@@ -1,0 +1,165 @@
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include <cstdint>
+
+#include "ops/cuda/lora_kernels.h"
+
+// What the LoRA kernels share: loads, the tensor cores' product, waiting for the kernel before, and
+// finding the entry of a unit.
+
+namespace weft::ops::cuda {
+
+constexpr int kWarp = 32;
+/// bf16 elements of a 16-byte load.
+constexpr int kVector = 8;
+
+/// Weights: read once, by nobody else.
+__device__ inline uint4 LoadWeights(const void* address) {
+  uint4 value;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "l"(address));
+  return value;
+}
+
+/// What a kernel before this one wrote: from L2, where it surely is.
+__device__ inline uint4 LoadFresh(const void* address) {
+  return __ldcg(static_cast<const uint4*>(address));
+}
+__device__ inline float4 LoadFreshFloats(const float* address) {
+  return __ldcg(reinterpret_cast<const float4*>(address));
+}
+
+/// Copies 16 bytes to shared memory, or zeros when not `valid`.
+__device__ inline void CopyAsync(uint32_t shared, const void* global, bool valid) {
+  const int bytes = valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global),
+               "r"(bytes)
+               : "memory");
+}
+__device__ inline void CommitCopies() { asm volatile("cp.async.commit_group;"); }
+template <int kPending>
+__device__ inline void WaitCopies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+/// Before the first read of what the kernel before wrote, and before the first write.
+__device__ inline void WaitForKernelBefore() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+/// Lets the next kernel start where there is room. After WaitForKernelBefore, so that whatever came
+/// before that one is complete for the next.
+__device__ inline void LetNextKernelStart() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+__device__ inline void Multiply(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                                uint32_t b0, uint32_t b1) {
+  asm(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+/// c [16 rows, 8 columns] += a [16, 32] * b [8, 32]^T. Thread t of a quad holds elements
+/// [8 t, 8 t + 8) of the 32 for its rows (lane / 4 and lane / 4 + 8) and its column (lane / 4), so
+/// that each is one 16-byte load. The order of the sum over 32 is thereby a fixed permutation.
+__device__ inline void Multiply32(float (&c)[4], const uint4& low, const uint4& high,
+                                  const uint4& b) {
+  Multiply(c, low.x, high.x, low.y, high.y, b.x, b.y);
+  Multiply(c, low.z, high.z, low.w, high.w, b.z, b.w);
+}
+
+__device__ inline uint32_t PackBf16(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+
+/// Of eight columns of 32 that thread-quads hold interleaved, the one that column `c` of tile `j`
+/// stands for: so a thread's four tiles are eight neighbouring columns.
+__device__ inline int SpreadColumn(int c, int j) { return (c / 2) * 8 + 2 * j + c % 2; }
+
+/// One kind of work of an operator, kept in shared memory.
+struct LoraUnits {
+  LoraGroup groups[kMaxLoraGroups];
+  int32_t begin[kMaxLoraEntries + 1];
+  int32_t scratch[kMaxLoraEntries];
+};
+
+/// By all threads of a block. Synchronises them.
+__device__ inline void ReadUnits(const LoraParams& params, LoraWork work, LoraUnits& units) {
+  const LoraOperatorStep& step = params.step->operators[static_cast<int>(params.op)];
+  const auto* groups = reinterpret_cast<const uint4*>(params.step->groups);
+  for (int i = threadIdx.x; i < static_cast<int>(sizeof(units.groups) / sizeof(uint4));
+       i += blockDim.x)
+    reinterpret_cast<uint4*>(units.groups)[i] = __ldcg(groups + i);
+  for (int i = threadIdx.x; i <= kMaxLoraEntries; i += blockDim.x)
+    units.begin[i] = __ldcg(&step.begin[static_cast<int>(work)][i]);
+  for (int i = threadIdx.x; i < kMaxLoraEntries; i += blockDim.x)
+    units.scratch[i] = __ldcg(&step.scratch[i]);
+  __syncthreads();
+}
+
+/// One unit's module: `unit` counted from the entry's first.
+struct LoraUnit {
+  const LoraGroup* group;
+  const LoraTableTile* tiles;  ///< Of this layer's module, in device memory.
+  LoraTableModule module;
+  int index;       ///< Of the operator's projections.
+  int projection;  ///< Of all.
+  int unit;
+  int64_t scratch;  ///< In floats.
+};
+
+/// By whole warps.
+__device__ inline LoraUnit FindUnit(const LoraParams& params, const LoraUnits& units, int unit) {
+  const int lane = threadIdx.x % kWarp;
+  int entry = -1;
+#pragma unroll
+  for (int i = 0; i < (kMaxLoraEntries + kWarp - 1) / kWarp; ++i) {
+    const int at = i * kWarp + lane;
+    const bool begun = at < kMaxLoraEntries && units.begin[at] <= unit;
+    entry += __popc(__ballot_sync(~0U, begun));
+  }
+  const int op = static_cast<int>(params.op);
+  const int projections = op == 0 ? 3 : op == 2 ? 2 : 1;
+  const int first = op == 0 ? 0 : op == 1 ? 3 : op == 2 ? 4 : 6;
+  LoraUnit found;
+  found.group = &units.groups[entry / projections];
+  found.index = entry % projections;
+  found.projection = first + found.index;
+  found.unit = unit - units.begin[entry];
+  found.scratch = int64_t{units.scratch[entry]} * kLoraTile;
+  found.tiles = nullptr;
+  found.module = {0.0F, 0, 0};
+  if (found.group->table == 0) return found;
+  const int index = params.layer * kLoraProjections + found.projection;
+  const int modules = params.layers * kLoraProjections;
+  const auto* table = reinterpret_cast<const LoraTableModule*>(found.group->table);
+  const int2 raw = __ldg(reinterpret_cast<const int2*>(table + index));
+  found.module.scaling = __int_as_float(raw.x);
+  found.module.tiles = static_cast<int16_t>(raw.y & 0xffff);
+  found.module.last_width = static_cast<int16_t>(raw.y >> 16);
+  found.tiles = reinterpret_cast<const LoraTableTile*>(table + (modules + 1) / 2 * 2) +
+                index * found.group->table_tiles;
+  return found;
+}
+
+__device__ inline int WidthOf(const LoraTableModule& module, int tile) {
+  return tile >= module.tiles       ? 0
+         : tile + 1 == module.tiles ? module.last_width
+                                    : kLoraTile;
+}
+
+__device__ inline const int32_t* RowNumbers(const LoraParams& params) {
+  return reinterpret_cast<const int32_t*>(params.step + 1);
+}
+
+}  // namespace weft::ops::cuda

@@ -1,0 +1,217 @@
+#include "ops/cuda/lora_launch.cuh"
+#include "ops/cuda/lora_prefill.cuh"
+
+namespace weft::ops::cuda {
+namespace {
+
+constexpr int kChainStages = kLoraChain / kStageColumns;
+
+/// 128 rows by 128 ranks over one split of the columns.
+struct ShrinkTile {
+  LoraUnit found;
+  int tiles;  ///< That the units were made for.
+  int first_row;
+  int first_tile;
+  int split;
+};
+
+__device__ ShrinkTile FindShrinkTile(const LoraParams& params, const LoraUnits& units, int number) {
+  ShrinkTile tile;
+  tile.found = FindUnit(params, units, number);
+  tile.tiles = tile.found.group->tiles[tile.found.projection];
+  const int row_blocks = (tile.found.group->rows + kPrefillRows - 1) / kPrefillRows;
+  const int tile_blocks = (tile.tiles + kPrefillTiles - 1) / kPrefillTiles;
+  tile.first_row = tile.found.unit % row_blocks * kPrefillRows;
+  tile.first_tile = tile.found.unit / row_blocks % tile_blocks * kPrefillTiles;
+  tile.split = tile.found.unit / row_blocks / tile_blocks;
+  return tile;
+}
+
+/// Where a thread copies from: one column vector of kCopies rows, 32 apart, of either side. Null:
+/// zeros.
+struct ShrinkSource {
+  const __nv_bfloat16* x[kCopies];
+  const __nv_bfloat16* a[kCopies];
+};
+
+__device__ ShrinkSource FindSource(const LoraParams& params, const ShrinkTile& tile) {
+  ShrinkSource source;
+  const LoraGroup& group = *tile.found.group;
+#pragma unroll
+  for (int i = 0; i < kCopies; ++i) {
+    const int row = static_cast<int>(threadIdx.x) / 8 + i * 32;
+    source.x[i] = nullptr;
+    if (tile.first_row + row < group.rows)
+      source.x[i] =
+          params.x +
+          __ldg(&RowNumbers(params)[group.first + tile.first_row + row]) * params.x_stride;
+    const int rank_tile = tile.first_tile + row / kLoraTile;
+    source.a[i] = nullptr;
+    if (row % kLoraTile < WidthOf(tile.found.module, rank_tile))
+      source.a[i] = reinterpret_cast<const __nv_bfloat16*>(
+                        __ldg(&tile.found.tiles[rank_tile].a)) +
+                    int64_t{row % kLoraTile} * params.in;
+  }
+  return source;
+}
+
+/// Starts the copy of columns [k, k + 64).
+__device__ void CopyStage(const LoraParams& params, const ShrinkSource& source, int k,
+                          uint32_t stage) {
+  const int vector = threadIdx.x % 8;
+  const int row = threadIdx.x / 8;
+  const int column = k + vector * kVector;
+  const uint32_t at = stage + vector / 4 * kBlockBytes + row * 64 + vector % 4 * 16;
+#pragma unroll
+  for (int i = 0; i < kCopies; ++i) {
+    const bool x = source.x[i] != nullptr && column < params.in;
+    const bool a = source.a[i] != nullptr && column < params.in;
+    CopyAsync(at + i * 32 * 64, x ? source.x[i] + column : params.x, x);
+    CopyAsync(at + kSideBytes + i * 32 * 64, a ? source.a[i] + column : params.x, a);
+  }
+}
+
+/// The split's sums, [tile][row][rank] of the group.
+__device__ void StoreSplit(const LoraParams& params, const ShrinkTile& tile, int columns,
+                           const TileSums& total) {
+  const int lane = threadIdx.x % kWarp;
+  const int rows = tile.found.group->rows;
+#pragma unroll
+  for (int m = 0; m < 2; ++m)
+#pragma unroll
+    for (int high = 0; high < 2; ++high) {
+      const int row = tile.first_row + WarpRow() + m * 16 + high * 8 + lane / 4;
+#pragma unroll
+      for (int group = 0; group < 2; ++group) {
+        const int rank = WarpColumn() + group * 32 + lane % 4 * kVector;
+        if (row >= rows || rank >= columns) continue;
+        const int64_t at =
+            (int64_t{tile.split} * tile.tiles + tile.first_tile + rank / kLoraTile) * rows + row;
+        float* into = params.scratch + tile.found.scratch + at * kLoraTile + rank % kLoraTile;
+        const auto sums = [&](int j, int i) { return total[m][group * 4 + j][2 * high + i]; };
+        *reinterpret_cast<float4*>(into) =
+            make_float4(sums(0, 0), sums(0, 1), sums(1, 0), sums(1, 1));
+        *reinterpret_cast<float4*>(into + 4) =
+            make_float4(sums(2, 0), sums(2, 1), sums(3, 0), sums(3, 1));
+      }
+    }
+}
+
+/// Adds a chain to the split's sums, in order, and begins the next.
+__device__ void EndChain(bool first, TileSums& acc, TileSums& total) {
+#pragma unroll
+  for (int m = 0; m < 2; ++m)
+#pragma unroll
+    for (int n = 0; n < 8; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        total[m][n][i] = first ? acc[m][n][i] : total[m][n][i] + acc[m][n][i];
+        acc[m][n][i] = 0.0F;
+      }
+}
+
+template <int kStages>
+__device__ void ShrinkOneTile(const LoraParams& params, const ShrinkTile& tile, std::byte* shared) {
+  const ShrinkSource source = FindSource(params, tile);
+  const int first_column = tile.split * kLoraSplit;
+  const int stages =
+      (min(kLoraSplit, params.in - first_column) + kStageColumns - 1) / kStageColumns;
+  const uint32_t address = SharedAddress(shared);
+#pragma unroll
+  for (int stage = 0; stage < kStages - 1; ++stage) {
+    if (stage < stages)
+      CopyStage(params, source, first_column + stage * kStageColumns,
+                address + stage * kStageBytes);
+    CommitCopies();
+  }
+  const int columns =
+      min(kPrefillTiles, tile.found.module.tiles - tile.first_tile) * kLoraTile;
+  TileSums acc = {};
+  TileSums total = {};
+  for (int stage = 0; stage < stages; ++stage) {
+    WaitCopies<kStages - 2>();
+    __syncthreads();
+    const int ahead = stage + kStages - 1;
+    if (ahead < stages)
+      CopyStage(params, source, first_column + ahead * kStageColumns,
+                address + ahead % kStages * kStageBytes);
+    CommitCopies();
+    MultiplyStage(shared + stage % kStages * kStageBytes, columns - WarpColumn(), acc);
+    if ((stage + 1) % kChainStages == 0 || stage + 1 == stages)
+      EndChain(stage < kChainStages, acc, total);
+  }
+  StoreSplit(params, tile, columns, total);
+  __syncthreads();
+}
+
+template <int kStages>
+__global__ void __launch_bounds__(kPrefillThreads, 1)
+    LoraPrefillShrink(const __grid_constant__ LoraParams params) {
+  __shared__ LoraUnits units;
+  extern __shared__ __align__(16) std::byte shared[];
+  ReadUnits(params, LoraWork::kPrefillShrink, units);
+  WaitForKernelBefore();
+  LetNextKernelStart();
+  const int count = units.begin[kMaxLoraEntries];
+  for (int number = blockIdx.x; number < count; number += gridDim.x) {
+    const ShrinkTile tile = FindShrinkTile(params, units, number);
+    if (tile.first_tile < tile.found.module.tiles) ShrinkOneTile<kStages>(params, tile, shared);
+  }
+}
+
+/// Adds the splits in order, scales and rounds: A x as the product with B takes it.
+__global__ void __launch_bounds__(kReduceThreads)
+    LoraPrefillReduce(const __grid_constant__ LoraParams params) {
+  __shared__ LoraUnits units;
+  ReadUnits(params, LoraWork::kPrefillReduce, units);
+  WaitForKernelBefore();
+  LetNextKernelStart();
+  const int splits = LoraSplits(params.in);
+  const int count = units.begin[kMaxLoraEntries];
+  for (int number = blockIdx.x; number < count; number += gridDim.x) {
+    const LoraUnit found = FindUnit(params, units, number);
+    const int64_t tiles = found.group->tiles[found.projection];
+    const int64_t split_stride = tiles * found.group->rows * kLoraTile;
+    const int quads = found.module.tiles * found.group->rows * 4;
+    const float* sums = params.scratch + found.scratch;
+    auto* finished = reinterpret_cast<uint2*>(params.scratch + found.scratch +
+                                              splits * split_stride);
+#pragma unroll
+    for (int i = 0; i < kReduceUnit / kReduceThreads; ++i) {
+      const int quad = found.unit * kReduceUnit + i * kReduceThreads + threadIdx.x;
+      if (quad >= quads) break;
+      float4 sum = LoadFreshFloats(sums + int64_t{quad} * 4);
+#pragma unroll 4
+      for (int split = 1; split < splits; ++split) {
+        const float4 next = LoadFreshFloats(sums + split * split_stride + int64_t{quad} * 4);
+        sum.x += next.x;
+        sum.y += next.y;
+        sum.z += next.z;
+        sum.w += next.w;
+      }
+      const float scaling = found.module.scaling;
+      finished[quad] = make_uint2(PackBf16(sum.x * scaling, sum.y * scaling),
+                                  PackBf16(sum.z * scaling, sum.w * scaling));
+    }
+  }
+}
+
+}  // namespace
+
+cudaError_t PreparePrefillShrink(int32_t shared_limit) {
+  const cudaError_t error = AllowStages(LoraPrefillShrink<kShrinkStages>, kShrinkStages, shared_limit);
+  if (error != cudaSuccess) return error;
+  return AllowStages(LoraPrefillShrink<kFewStages>, kFewStages, shared_limit);
+}
+
+void LaunchPrefillShrink(const LoraParams& params, cudaStream_t stream) {
+  if (StagesFit(params.shared_limit, kShrinkStages))
+    LaunchLora(LoraPrefillShrink<kShrinkStages>, params, 1, kPrefillThreads, kShrinkStages * kStageBytes,
+               stream);
+  else
+    LaunchLora(LoraPrefillShrink<kFewStages>, params, 1, kPrefillThreads, kFewStages * kStageBytes,
+               stream);
+  LaunchLora(LoraPrefillReduce, params, kReduceBlocks, kReduceThreads, 0, stream);
+}
+
+}  // namespace weft::ops::cuda

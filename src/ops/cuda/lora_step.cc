@@ -1,0 +1,179 @@
+#include "ops/cuda/lora_step.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "base/check.h"
+
+namespace weft::ops::cuda {
+namespace {
+
+static_assert(kLoraProjections == kProjectionCount && kLoraTile == kRankTile);
+
+constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// Units of one entry for each kind of work, and the scratch it needs, in kRankTile floats.
+struct EntryWork {
+  std::array<int64_t, kLoraWorks> units = {};
+  int64_t scratch = 0;
+};
+
+int64_t& Units(EntryWork& work, LoraWork kind) { return work.units[static_cast<size_t>(kind)]; }
+
+EntryWork WorkOf(int64_t rows, int64_t tiles, int32_t in, int32_t out) {
+  EntryWork work;
+  const int64_t splits = LoraSplits(in);
+  if (tiles == 0) {
+    Units(work, LoraWork::kDecodeExpand) = CeilDiv(rows, kZeroRows) * CeilDiv(out, kZeroOut);
+  } else if (rows <= kLoraDecodeRows) {
+    Units(work, LoraWork::kDecodeShrink) = splits * tiles;
+    Units(work, LoraWork::kDecodeExpand) = CeilDiv(out, DecodeOut(static_cast<int>(tiles)));
+    work.scratch = splits * tiles * rows;
+  } else {
+    const int64_t blocks = CeilDiv(rows, kPrefillRows);
+    Units(work, LoraWork::kPrefillShrink) = splits * CeilDiv(tiles, kPrefillTiles) * blocks;
+    Units(work, LoraWork::kPrefillReduce) = CeilDiv(tiles * rows * 4, kReduceUnit);
+    Units(work, LoraWork::kPrefillExpand) = CeilDiv(out, kPrefillOut) * blocks;
+    // The splits' sums, and behind them the finished ones in bf16.
+    work.scratch = splits * tiles * rows + CeilDiv(tiles * rows, 2);
+  }
+  return work;
+}
+
+/// Fills `step.groups` and `row_numbers`; returns the number of groups. Base rows come first.
+int GroupRows(std::span<const LoraRows> sequences, LoraStep& step, std::span<int32_t> row_numbers) {
+  std::vector<const ResidentLora*> adapters = {nullptr};
+  for (const LoraRows& sequence : sequences)
+    if (std::find(adapters.begin(), adapters.end(), sequence.adapter) == adapters.end())
+      adapters.push_back(sequence.adapter);
+  WEFT_CHECK(adapters.size() <= kMaxLoraGroups);
+  int32_t next = 0;
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    LoraGroup& group = step.groups[i];
+    group.first = next;
+    if (adapters[i] != nullptr) {
+      group.table = adapters[i]->table;
+      group.table_tiles = adapters[i]->table_tiles;
+      std::copy(adapters[i]->tiles.begin(), adapters[i]->tiles.end(), group.tiles);
+    }
+    for (const LoraRows& sequence : sequences) {
+      if (sequence.adapter != adapters[i]) continue;
+      for (int32_t row = 0; row < sequence.rows; ++row)
+        row_numbers[static_cast<size_t>(next++)] = sequence.first_row + row;
+    }
+    group.rows = next - group.first;
+  }
+  return static_cast<int>(adapters.size());
+}
+
+/// Numbers one operator's work. Returns its scratch in kRankTile floats.
+int64_t NumberUnits(const LoraShape& shape, int op, std::span<const LoraGroup> groups,
+                    LoraOperatorStep& into) {
+  const int projections = kOperatorProjections[static_cast<size_t>(op)];
+  std::array<int64_t, kLoraWorks> next = {};
+  int64_t scratch = 0;
+  for (int entry = 0; entry <= kMaxLoraEntries; ++entry) {
+    for (size_t kind = 0; kind < kLoraWorks; ++kind)
+      into.begin[kind][entry] = static_cast<int32_t>(next[kind]);
+    if (entry >= std::ssize(groups) * projections) continue;
+    const LoraGroup& group = groups[static_cast<size_t>(entry / projections)];
+    const auto projection = static_cast<size_t>(kFirstProjection[static_cast<size_t>(op)] +
+                                                entry % projections);
+    const EntryWork work =
+        WorkOf(group.rows, group.tiles[projection], shape.in[projection], shape.out[projection]);
+    into.scratch[entry] = static_cast<int32_t>(scratch);
+    scratch += work.scratch;
+    for (size_t kind = 0; kind < kLoraWorks; ++kind) next[kind] += work.units[kind];
+  }
+  return scratch;
+}
+
+}  // namespace
+
+LoraShape LoraShapeOf(const ModelConfig& config) {
+  LoraShape shape;
+  shape.layers = config.layers;
+  for (const Projection projection : kAllProjections) {
+    shape.in[static_cast<size_t>(projection)] = config.InputSize(projection);
+    shape.out[static_cast<size_t>(projection)] = config.OutputSize(projection);
+  }
+  return shape;
+}
+
+ResidentLora DescribeLora(const AdapterTable& adapter, uint64_t table) {
+  WEFT_CHECK(table % 16 == 0);
+  ResidentLora lora;
+  lora.table = table;
+  for (size_t i = 0; i < adapter.modules.size(); ++i) {
+    const size_t tiles = adapter.modules[i].tiles.size();
+    WEFT_CHECK(tiles <= kMaxLoraTiles);
+    uint8_t& most = lora.tiles[i % kProjectionCount];
+    most = std::max(most, static_cast<uint8_t>(tiles));
+    lora.table_tiles = std::max(lora.table_tiles, most);
+  }
+  return lora;
+}
+
+Bytes LoraTableBytes(const AdapterTable& adapter) {
+  const auto modules = static_cast<Bytes>(adapter.modules.size());
+  const auto tiles = Bytes{DescribeLora(adapter, 0).table_tiles};
+  return CeilDiv(modules, 2) * 2 * static_cast<Bytes>(sizeof(LoraTableModule)) +
+         modules * tiles * static_cast<Bytes>(sizeof(LoraTableTile));
+}
+
+void WriteLoraTable(const AdapterTable& adapter, std::span<std::byte> into) {
+  WEFT_CHECK(std::ssize(into) == LoraTableBytes(adapter));
+  const size_t stride = DescribeLora(adapter, 0).table_tiles;
+  std::fill(into.begin(), into.end(), std::byte{0});
+  std::byte* tiles = into.data() + (adapter.modules.size() + 1) / 2 * 2 * sizeof(LoraTableModule);
+  for (size_t i = 0; i < adapter.modules.size(); ++i) {
+    const LoraModule& module = adapter.modules[i];
+    LoraTableModule entry = {module.scaling, static_cast<int16_t>(module.tiles.size()), 0};
+    for (size_t t = 0; t < module.tiles.size(); ++t) {
+      const LoraTile& tile = module.tiles[t];
+      WEFT_CHECK(tile.width == kRankTile || t + 1 == module.tiles.size());
+      entry.last_width = static_cast<int16_t>(tile.width);
+      const LoraTableTile where = {reinterpret_cast<uint64_t>(tile.a),
+                                   reinterpret_cast<uint64_t>(tile.b)};
+      WEFT_CHECK(where.a % 16 == 0 && where.b % 16 == 0);
+      std::memcpy(tiles + (i * stride + t) * sizeof(where), &where, sizeof(where));
+    }
+    std::memcpy(into.data() + i * sizeof(entry), &entry, sizeof(entry));
+  }
+}
+
+int64_t LoraScratchFloats(const LoraShape& shape, int32_t max_rows, int32_t max_rank) {
+  const int64_t tiles = CeilDiv(max_rank, kRankTile);
+  int64_t most = 0;
+  for (size_t op = 0; op < kLoraOperators; ++op) {
+    const int32_t in = shape.in[static_cast<size_t>(kFirstProjection[op])];
+    // An entry's finished sums are rounded up to a whole kRankTile floats.
+    const int64_t entry_rows = tiles * max_rows;
+    most = std::max(most, kOperatorProjections[op] * (LoraSplits(in) * entry_rows +
+                                                      CeilDiv(entry_rows, 2) + kMaxLoraGroups));
+  }
+  return most * kRankTile;
+}
+
+LoraStepPlan BuildLoraStep(const LoraShape& shape, std::span<const LoraRows> sequences,
+                           LoraStep& step, std::span<int32_t> row_numbers) {
+  step = {};
+  const int count = GroupRows(sequences, step, row_numbers);
+  const std::span<const LoraGroup> groups(step.groups, static_cast<size_t>(count));
+  LoraStepPlan plan;
+  for (const LoraGroup& group : groups) plan.any = plan.any || group.table_tiles > 0;
+  for (int op = 0; op < kLoraOperators; ++op) {
+    LoraOperatorStep& into = step.operators[op];
+    plan.scratch_floats =
+        std::max(plan.scratch_floats, kRankTile * NumberUnits(shape, op, groups, into));
+    const auto has = [&](LoraWork kind) {
+      return into.begin[static_cast<size_t>(kind)][kMaxLoraEntries] > 0;
+    };
+    plan.decode = plan.decode || has(LoraWork::kDecodeExpand);
+    plan.prefill = plan.prefill || has(LoraWork::kPrefillExpand);
+  }
+  return plan;
+}
+
+}  // namespace weft::ops::cuda

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+// What the LoRA kernels read from device memory, and the host code that makes it. Nothing here needs
+// CUDA.
+//
+// Two parts, by how long they live. An adapter's table (lora_table) says for every layer and
+// projection where its tiles lie; it is made once, when the adapter becomes resident. A step
+// (LoraStep) says which rows use which adapter, and how the work of each operator is numbered; it
+// holds for all layers, since it names tables, not tiles. So a step uploads 19 KiB and four bytes a
+// row, whatever the ranks. Lists of ready-made items for each layer would be 5 MB for 8 adapters of
+// rank 128 on a model of 32 layers.
+
+namespace weft::ops::cuda {
+
+/// As kProjectionCount and kRankTile, which nvcc does not see.
+inline constexpr int kLoraProjections = 7;
+inline constexpr int kLoraTile = 16;
+
+/// The operators that shrink and expand together, because their projections share an input.
+enum class LoraOperator : uint8_t { kQkv, kOutput, kGateUp, kDown };
+
+inline constexpr int kLoraOperators = 4;
+inline constexpr int kMaxOperatorProjections = 3;
+/// Projections of an operator are neighbours in the enum Projection.
+inline constexpr std::array<int, kLoraOperators> kFirstProjection = {0, 3, 4, 6};
+inline constexpr std::array<int, kLoraOperators> kOperatorProjections = {3, 1, 2, 1};
+
+/// Most adapters of one step, and the group of rows without any.
+inline constexpr int kMaxLoraGroups = 65;
+/// An entry is one projection of one group.
+inline constexpr int kMaxLoraEntries = kMaxLoraGroups * kMaxOperatorProjections;
+/// Most rank tiles of a module: rank 512.
+inline constexpr int kMaxLoraTiles = 32;
+
+/// x is summed in chains of so many columns, each from its first to its last; four chains make a
+/// split, and the splits are added in order. Every kernel keeps to this, so that a row's sums do not
+/// depend on which kernel ran it.
+inline constexpr int kLoraChain = 256;
+inline constexpr int kLoraSplit = 4 * kLoraChain;
+
+/// A group of more rows than this is worked on in tiles of rows ("prefill"); the others read each
+/// weight once for 16 rows ("decode").
+inline constexpr int kLoraDecodeRows = 32;
+/// The shapes of work units. Rows and ranks of a prefill shrink, rows and outputs of a prefill
+/// expand, float4 of a prefill reduction.
+inline constexpr int kPrefillRows = 128;
+inline constexpr int kPrefillTiles = 8;
+inline constexpr int kPrefillOut = 256;
+inline constexpr int kReduceUnit = 1024;
+/// Rows and outputs of a unit that only writes zeros.
+inline constexpr int kZeroRows = 16;
+inline constexpr int kZeroOut = 2048;
+
+/// Outputs of a decode expand's unit, so that its weights are 32 KiB for each rank.
+constexpr int DecodeOut(int tiles) { return tiles <= 2 ? 512 : tiles <= 4 ? 256 : 128; }
+constexpr int LoraSplits(int in) { return (in + kLoraSplit - 1) / kLoraSplit; }
+
+/// One module in an adapter's table.
+struct LoraTableModule {
+  float scaling;
+  int16_t tiles;
+  int16_t last_width;  ///< Of the last tile; the others are kLoraTile wide.
+};
+
+/// Device addresses of one rank tile: A [width, in] and B [out, width], row-major bf16.
+struct LoraTableTile {
+  uint64_t a;
+  uint64_t b;
+};
+
+/// Rows that use one adapter.
+struct LoraGroup {
+  uint64_t table;  ///< Device address of the adapter's table; 0: no adapter.
+  int32_t first;   ///< Its rows are LoraStep's row numbers [first, first + rows).
+  int32_t rows;
+  uint8_t tiles[kLoraProjections];  ///< Most rank tiles of the projection in any layer.
+  uint8_t table_tiles;              ///< Most rank tiles of any module.
+  uint8_t padding[8];
+};
+static_assert(sizeof(LoraGroup) == 32);
+
+/// The kinds of work of an operator. Each has its own kernel and its own numbering of units.
+enum class LoraWork : uint8_t {
+  kDecodeShrink,
+  kDecodeExpand,
+  kPrefillShrink,
+  kPrefillReduce,
+  kPrefillExpand
+};
+inline constexpr int kLoraWorks = 5;
+
+/// Entry e of an operator is its projection e % P of group e / P. Its units are
+/// [begin[e], begin[e + 1]); begin[kMaxLoraEntries] is the number of units.
+struct LoraOperatorStep {
+  int32_t begin[kLoraWorks][kMaxLoraEntries + 1];
+  int32_t scratch[kMaxLoraEntries];  ///< Where the entry's sums lie, in kLoraTile floats.
+};
+
+/// A step's work, as uploaded. Row numbers follow it in memory: int32_t[rows].
+struct alignas(16) LoraStep {
+  LoraGroup groups[kMaxLoraGroups];
+  LoraOperatorStep operators[kLoraOperators];
+};
+
+}  // namespace weft::ops::cuda
