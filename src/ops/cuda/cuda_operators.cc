@@ -130,7 +130,8 @@ Status CudaOperators::Allocate() {
   attention_scratch_ = take();
   lora_scratch_ = reinterpret_cast<float*>(take());
   ReserveMetadata();
-  return metadata_.Allocate(device_);
+  WEFT_RETURN_IF_ERROR(metadata_.Allocate(device_));
+  return PrepareSampling();
 }
 
 Status CudaOperators::PrepareKernels() {

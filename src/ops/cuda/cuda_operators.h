@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "device/device.h"
+#include "ops/cpu/sampler.h"
 #include "ops/cuda/adapter_tables.h"
 #include "ops/cuda/attention.h"
 #include "ops/cuda/attention_plan.h"
@@ -55,6 +56,7 @@ class CudaOperators final : public Operators {
   Status Allocate();
   Status PrepareKernels();
   void ReserveMetadata();
+  Status PrepareSampling();
 
   /// What kernels are told of the step: a value for each padded row, who adapts which rows, and how
   /// attention is cut into items.
@@ -101,6 +103,8 @@ class CudaOperators final : public Operators {
   float* rope_ = nullptr;         ///< [padded rows, head_dim]: cos, sin
   float* logits_ = nullptr;       ///< [padded logits rows, logits_stride_]
   int64_t logits_stride_ = 0;
+  device::Buffer host_logits_;  ///< [padded logits rows, logits_stride_], where tokens are chosen.
+  std::unique_ptr<cpu::Sampler> sampler_;
   std::byte* attention_scratch_ = nullptr;
   float* lora_scratch_ = nullptr;
 
