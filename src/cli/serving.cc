@@ -260,14 +260,14 @@ Status Serving::ChooseSizes() {
 
 /// All memory of size, once (P2).
 Status Serving::AllocatePool() {
-  auto pool = device_->AllocateDevice(page_count_ * kv_.page_bytes);
+  auto pool = device_->ReserveDevice(page_count_ * kv_.page_bytes);
   if (!pool.ok()) return pool.error().WithContext("--kv-memory");
   pool_ = std::move(pool).value();
   return OkStatus();
 }
 
 Status Serving::AllocateHostImages() {
-  auto host = device_->AllocateHost(host_page_count_ * kv_.page_bytes);
+  auto host = device_->ReserveHost(host_page_count_ * kv_.page_bytes);
   if (!host.ok()) return host.error().WithContext("--lora-host-memory");
   host_images_ = std::move(host).value();
   return OkStatus();
