@@ -61,6 +61,7 @@ CpuOperators::CpuOperators(device::Device& device, const ModelConfig& config,
       options_(options),
       kernels_(KernelsFor(isa, options.dtype)),
       packer_(options.dtype),
+      weight_memory_(device),
       team_(options.threads, "compute-"),
       adapters_(kernels_, options.dtype, options.max_lora_rank),
       read_ahead_(options.threads),
@@ -115,7 +116,7 @@ Bytes CpuOperators::workspace_bytes() const {
 }
 
 Result<std::unique_ptr<Matrix>> CpuOperators::CreateMatrix(int32_t out, int32_t in) {
-  return PackedMatrix::Create(device_, options_.dtype, out, in);
+  return PackedMatrix::Create(weight_memory_, options_.dtype, out, in);
 }
 
 void CpuOperators::BindPages(std::byte* arena, int32_t page_count) {

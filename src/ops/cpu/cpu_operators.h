@@ -14,6 +14,7 @@
 #include "ops/cpu/read_ahead.h"
 #include "ops/cpu/sampler.h"
 #include "ops/cpu/thread_team.h"
+#include "ops/cpu/weight_memory.h"
 #include "ops/operators.h"
 
 namespace weft::ops::cpu {
@@ -85,6 +86,7 @@ class CpuOperators final : public Operators {
   const OperatorsOptions options_;
   const Kernels& kernels_;
   const CpuTilePacker packer_;
+  WeightMemory weight_memory_;
   ThreadTeam team_;
   AdapterRuns adapters_;
   ReadAhead read_ahead_;
