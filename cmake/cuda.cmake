@@ -18,7 +18,7 @@ endif()
 set(CMAKE_CUDA_FLAGS "${CMAKE_CUDA_FLAGS} -Werror=all-warnings --expt-relaxed-constexpr -Xcompiler=-Wall")
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3 -DNDEBUG -lineinfo")
 # A compilation of device code takes gigabytes.
-set_property(GLOBAL APPEND PROPERTY JOB_POOLS nvcc=1)
+set_property(GLOBAL APPEND PROPERTY JOB_POOLS nvcc=3)
 
 function(weft_cuda_library name)
   weft_library(${name} ${ARGN})

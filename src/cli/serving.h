@@ -46,7 +46,7 @@ class Serving {
   Status LoadModel();
   Status AllocatePool();
   Status AllocateHostImages();
-  Status CheckMemory(Bytes wanted, const char* flag) const;
+  Status CheckMemory(Bytes wanted, Bytes total, const char* flag) const;
   Status CheckAdapters();
   void StartEngine();
   Status RegisterAdapters();

@@ -26,6 +26,8 @@ Result<std::unique_ptr<Transformer>> Transformer::Create(const ModelConfig& conf
   operators.max_rows = options.max_rows;
   operators.max_sequences = options.max_sequences;
   operators.max_logits_rows = options.max_logits_rows;
+  operators.deterministic = options.deterministic;
+  operators.max_adapters = options.max_adapters;
   operators.max_lora_rank = options.max_lora_rank;
   operators.kv = transformer->kv_;
   WEFT_ASSIGN_OR_RETURN(transformer->operators_, ops::CreateOperators(device, config, operators));

@@ -27,7 +27,9 @@ struct TransformerOptions {
   int32_t max_sequences = 256;   ///< Most sequences of one step.
   int32_t max_logits_rows = 64;  ///< Logits kept at once; a step that wants more is done in pieces.
   Bytes min_page_bytes = 0;      ///< A page must hold this much (an adapter's largest tile).
+  int32_t max_adapters = 64;     ///< Most different adapters of one step.
   int32_t max_lora_rank = 512;   ///< Of any module of any adapter (--max-lora-rank).
+  bool deterministic = false;    ///< See ops::OperatorsOptions.
   uint64_t seed = 0;             ///< Of dummy weights.
 };
 

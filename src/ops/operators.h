@@ -66,16 +66,19 @@ struct OperatorsOptions {
   int32_t max_rows = 512;        ///< Most rows of one step.
   int32_t max_sequences = 256;   ///< Most sequences of one step.
   int32_t max_logits_rows = 64;  ///< Most rows of one Logits call.
+  int32_t max_adapters = 64;     ///< Most different adapters of one step.
   int32_t max_lora_rank = 512;   ///< Of any module of any adapter.
+  /// A row's result does not depend on the other rows of its step, nor on how its sequence was cut
+  /// into steps. Always so on CPUs; on a GPU it costs speed (--deterministic).
+  bool deterministic = false;
   KvLayout kv;
 };
 
 /// What a backend offers: the coarse operators of a decoder layer. An instance holds the
 /// activations of one step, all allocated when it is created: `x` the residual stream [rows,
 /// hidden], `h` the input of the next projection, `queries` [rows, heads, head_dim], and `logits`
-/// [logits rows, vocabulary] in float. One thread at a time calls it (the compute stream's). A
-/// row's result does not depend on the other rows of its step, nor on how its sequence was cut into
-/// steps: sums run in a fixed order (promise P4). Where a module of a sequence's adapter has tiles,
+/// [logits rows, vocabulary] in float. One thread at a time calls it (the compute stream's).
+/// Sums run in a fixed order (promise P4; OperatorsOptions::deterministic). Where a module of a sequence's adapter has tiles,
 /// its projection adds scaling * B (A h) in float before anything is rounded.
 class Operators {
  public:

@@ -42,6 +42,10 @@ Status CheckShape(const ModelConfig& config, const OperatorsOptions& options) {
     return MakeError(ErrorCode::kUnsupported,
                      "--max-lora-rank {}: the CUDA backend takes ranks up to {}",
                      options.max_lora_rank, kMaxRank);
+  if (options.max_adapters >= kMaxLoraGroups)
+    return MakeError(ErrorCode::kUnsupported,
+                     "--max-loras-per-batch {}: the CUDA backend takes up to {}",
+                     options.max_adapters, kMaxLoraGroups - 1);
   return OkStatus();
 }
 
@@ -93,7 +97,7 @@ Status CudaOperators::Allocate() {
   int highest = 0;
   WEFT_CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&lowest, &highest));
   WEFT_CUDA_CHECK(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, highest));
-  WEFT_ASSIGN_OR_RETURN(gemm_, Gemm::Create(device_));
+  WEFT_ASSIGN_OR_RETURN(gemm_, Gemm::Create(device_, options_.deterministic));
   WEFT_ASSIGN_OR_RETURN(weight_arena_,
                         WeightArena::Create(device_, WeightBytes(config_, options_.dtype)));
   const Bytes element = SizeOf(options_.dtype);
@@ -144,6 +148,7 @@ Status CudaOperators::PrepareKernels() {
   limits.max_pages = options_.max_sequences *
                      (config_.context_length / options_.kv.tokens_per_page + 1);
   limits.multiprocessors = multiprocessors_;
+  limits.deterministic = options_.deterministic;
   attention_planner_ = std::make_unique<AttentionPlanner>(shape, limits);
   attention_ = std::make_unique<PagedAttention>(shape, *attention_planner_);
   WEFT_RETURN_IF_ERROR(device::cuda::ToStatus(attention_->Prepare(), "preparing attention"));

@@ -10,6 +10,8 @@ namespace {
 
 /// What cuBLAS itself takes on Hopper; more changes no choice of its heuristics.
 constexpr Bytes kWorkspace = 32 * kMiB;
+/// For how many rows the one algorithm is chosen when deterministic.
+constexpr int32_t kDeterministicRows = 64;
 
 void CheckCublas(cublasStatus_t status, const char* file, int line) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
@@ -38,7 +40,7 @@ struct Gemm::Plan {
   }
 };
 
-Result<std::unique_ptr<Gemm>> Gemm::Create(device::Device& device) {
+Result<std::unique_ptr<Gemm>> Gemm::Create(device::Device& device, bool deterministic) {
   cublasLtHandle_t handle = nullptr;
   const cublasStatus_t status = cublasLtCreate(&handle);
   if (status != CUBLAS_STATUS_SUCCESS)
@@ -49,11 +51,11 @@ Result<std::unique_ptr<Gemm>> Gemm::Create(device::Device& device) {
     cublasLtDestroy(handle);
     return workspace.error();
   }
-  return std::unique_ptr<Gemm>(new Gemm(handle, std::move(workspace).value()));
+  return std::unique_ptr<Gemm>(new Gemm(handle, std::move(workspace).value(), deterministic));
 }
 
-Gemm::Gemm(cublasLtHandle_t handle, device::Buffer workspace)
-    : handle_(handle), workspace_(std::move(workspace)) {}
+Gemm::Gemm(cublasLtHandle_t handle, device::Buffer workspace, bool deterministic)
+    : handle_(handle), workspace_(std::move(workspace)), deterministic_(deterministic) {}
 
 Gemm::~Gemm() {
   plans_.clear();
@@ -74,28 +76,40 @@ std::unique_ptr<Gemm::Plan> Gemm::MakePlan(const GemmParams& params) const {
   WEFT_CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&plan->h, type, in, rows, params.h_stride));
   WEFT_CUBLAS_CHECK(
       cublasLtMatrixLayoutCreate(&plan->d, TypeOf(params.out_dtype), out, rows, params.d_stride));
+  return plan;
+}
+
+cublasLtMatmulAlgo_t Gemm::ChooseAlgorithm(const Plan& plan) const {
   cublasLtMatmulPreference_t preference = nullptr;
   WEFT_CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&preference));
   const auto workspace = static_cast<size_t>(workspace_.size());
   WEFT_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(
       preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace));
+  if (deterministic_) {
+    const uint32_t no_splits = CUBLASLT_REDUCTION_SCHEME_NONE;
+    WEFT_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(
+        preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &no_splits, sizeof no_splits));
+  }
   cublasLtMatmulHeuristicResult_t best = {};
   int found = 0;
   const cublasStatus_t status =
-      cublasLtMatmulAlgoGetHeuristic(handle_, plan->product, plan->weight, plan->h, plan->d,
-                                     plan->d, preference, 1, &best, &found);
+      cublasLtMatmulAlgoGetHeuristic(handle_, plan.product, plan.weight, plan.h, plan.d, plan.d,
+                                     preference, 1, &best, &found);
   cublasLtMatmulPreferenceDestroy(preference);
   WEFT_CUBLAS_CHECK(status);
   WEFT_CHECK(found == 1);
-  plan->algorithm = best.algo;
-  return plan;
+  return best.algo;
 }
 
 const Gemm::Plan& Gemm::PlanFor(const GemmParams& params) {
   const Key key{params.dtype, params.out_dtype, params.c != nullptr, params.rows,
                 params.out,   params.in,        params.h_stride,     params.d_stride};
   std::unique_ptr<Plan>& plan = plans_[key];
-  if (plan == nullptr) plan = MakePlan(params);
+  if (plan != nullptr) return *plan;
+  plan = MakePlan(params);
+  GemmParams reference = params;
+  if (deterministic_) reference.rows = kDeterministicRows;
+  plan->algorithm = ChooseAlgorithm(*MakePlan(reference));
   return *plan;
 }
 

@@ -37,7 +37,7 @@ struct GemmParams {
 /// thread.
 class Gemm {
  public:
-  static Result<std::unique_ptr<Gemm>> Create(device::Device& device);
+  static Result<std::unique_ptr<Gemm>> Create(device::Device& device, bool deterministic);
   ~Gemm();
   Gemm(const Gemm&) = delete;
   Gemm& operator=(const Gemm&) = delete;
@@ -50,12 +50,14 @@ class Gemm {
   /// Everything that an algorithm depends on.
   using Key = std::tuple<DType, DType, bool, int32_t, int32_t, int32_t, int64_t, int64_t>;
 
-  Gemm(cublasLtHandle_t handle, device::Buffer workspace);
+  Gemm(cublasLtHandle_t handle, device::Buffer workspace, bool deterministic);
   const Plan& PlanFor(const GemmParams& params);
   std::unique_ptr<Plan> MakePlan(const GemmParams& params) const;
+  cublasLtMatmulAlgo_t ChooseAlgorithm(const Plan& plan) const;
 
   const cublasLtHandle_t handle_;
   device::Buffer workspace_;
+  const bool deterministic_;
   std::map<Key, std::unique_ptr<Plan>> plans_;
 };
 
