@@ -1,6 +1,6 @@
 // Times one layer's attention over paged KV, and prints how much of the memory's bandwidth the KV
-// was read with (decode) or how many operations a second were done (prefill). Layers rotate, so that
-// the GPU's cache holds nothing of the next one's KV. Median of replays of one graph.
+// was read with (decode) or how many operations a second were done (prefill). Layers rotate, so
+// that the GPU's cache holds nothing of the next one's KV. Median of replays of one graph.
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
@@ -94,7 +94,8 @@ void Print(const Case& c, double us, double plan_us, const AttentionLaunch& laun
 }
 
 void Run(const Case& c, int multiprocessors, cudaStream_t stream) {
-  const int pages_each = (c.position + c.rows + c.shape.tokens_per_page - 1) / c.shape.tokens_per_page;
+  const int pages_each =
+      (c.position + c.rows + c.shape.tokens_per_page - 1) / c.shape.tokens_per_page;
   const int pages = c.sequences * pages_each + 1;
   const int rows = c.sequences * c.rows;
   const int64_t region = int64_t{c.shape.tokens_per_page} * c.shape.kv_heads * c.shape.head_dim * 2;
@@ -154,9 +155,9 @@ void Run(const Case& c, int multiprocessors, cudaStream_t stream) {
   Print(c, MedianMs(executable, stream) * 1e3 / launches, planning.count() / kPlans, launch);
   CHECK_CUDA(cudaGraphExecDestroy(executable));
   CHECK_CUDA(cudaGraphDestroy(graph));
-  for (void* data : {static_cast<void*>(arena), static_cast<void*>(params.plan),
-                     static_cast<void*>(params.scratch), params.out,
-                     const_cast<void*>(params.queries)})
+  for (void* data :
+       {static_cast<void*>(arena), static_cast<void*>(params.plan),
+        static_cast<void*>(params.scratch), params.out, const_cast<void*>(params.queries)})
     CHECK_CUDA(cudaFree(data));
   CHECK_CUDA(cudaFreeHost(slot));
 }

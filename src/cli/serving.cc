@@ -101,6 +101,10 @@ Status Serving::Load() {
   WEFT_RETURN_IF_ERROR(parts.Join());
   files_.tensors.reset();
   model_->BindPages(pool_.data(), page_count_);
+  WEFT_RETURN_IF_ERROR(parts.Run("warm-up", [this] {
+    model_->WarmUp();
+    return OkStatus();
+  }));
   spdlog::info("{}: {} of weights on {}", files_.config.name, FormatBytes(model_->weight_bytes()),
                device_->name());
   const int64_t tokens = static_cast<int64_t>(page_count_ - 1) * kv_.tokens_per_page;

@@ -64,8 +64,8 @@ class Side {
     for (naive::Adapter& adapter : adapters_)
       adapter.Pack(config, engine_.transformer().tile_packer());
     for (uint32_t i = 0; i < 20; ++i) {
-      TestSequence sequence{.tokens = RandomTokens(5 + static_cast<int32_t>(i * 37 % 150),
-                                                   config.vocabulary, i)};
+      TestSequence sequence{
+          .tokens = RandomTokens(5 + static_cast<int32_t>(i * 37 % 150), config.vocabulary, i)};
       if (i % 4 != 3) sequence.adapter = adapters_[i % adapters_.size()].table;
       sequences_.push_back(std::move(sequence));
     }
@@ -104,10 +104,9 @@ std::vector<naive::Adapter> Adapters(const ModelConfig& config) {
   std::vector<naive::Adapter> adapters;
   uint32_t seed = 40;
   for (const int32_t rank : {1, 8, 24, 64, 128, 256})
-    adapters.push_back(
-        naive::RandomAdapter(config, DType::kBFloat16, rank,
-                             rank % 3 == 0 ? std::vector{Projection::kQ, Projection::kDown} : every,
-                             seed++));
+    adapters.push_back(naive::RandomAdapter(
+        config, DType::kBFloat16, rank,
+        rank % 3 == 0 ? std::vector{Projection::kQ, Projection::kDown} : every, seed++));
   return adapters;
 }
 

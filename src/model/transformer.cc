@@ -43,6 +43,25 @@ void Transformer::BindPages(std::byte* arena, int32_t page_count) {
   operators_->BindPages(arena, page_count);
 }
 
+void Transformer::WarmUp() {
+  ops::AdapterTable nothing;  // An adapter that leaves everything as it is.
+  nothing.modules.resize(static_cast<size_t>(config_.layers) * kProjectionCount);
+  const auto adapter = std::make_shared<const ops::AdapterTable>(std::move(nothing));
+  const auto params = std::make_shared<const ops::SamplingParams>();
+  for (const int32_t rows : operators_->WarmUpRows()) {
+    for (const bool adapted : {false, true}) {
+      ForwardBatch batch;
+      batch.tokens.resize(static_cast<size_t>(rows));
+      for (int32_t row = 0; row < rows; ++row) {
+        batch.slices.push_back({1, 0, {PageIndex(0)}, adapted ? adapter : nullptr, 0});
+        batch.samples.push_back({.logits_row = row, .params = params});
+      }
+      Run(batch);
+      Run(batch);
+    }
+  }
+}
+
 Bytes Transformer::weight_bytes() const { return weights_->bytes(); }
 
 std::vector<ops::SampledToken> Transformer::Run(const ForwardBatch& batch) {

@@ -48,6 +48,9 @@ class Transformer {
 
   /// Before the first Run: page i lies at arena + i * kv_layout().page_bytes.
   void BindPages(std::byte* arena, int32_t page_count);
+  /// Runs steps that nobody waits for, so that none later pays for what a backend does once for a
+  /// number of rows. They write to page 0. After BindPages; nothing to do on CPUs.
+  void WarmUp();
   /// Runs the step on the calling thread and its team. At most max_rows tokens; pages, adapters and
   /// tokens of the batch stay valid until it returns. One result for each of batch.samples, in
   /// order. Every sequence's KV for its rows is written when it returns.

@@ -78,8 +78,9 @@ struct OperatorsOptions {
 /// activations of one step, all allocated when it is created: `x` the residual stream [rows,
 /// hidden], `h` the input of the next projection, `queries` [rows, heads, head_dim], and `logits`
 /// [logits rows, vocabulary] in float. One thread at a time calls it (the compute stream's).
-/// Sums run in a fixed order (promise P4; OperatorsOptions::deterministic). Where a module of a sequence's adapter has tiles,
-/// its projection adds scaling * B (A h) in float before anything is rounded.
+/// Sums run in a fixed order (promise P4; OperatorsOptions::deterministic). Where a module of a
+/// sequence's adapter has tiles, its projection adds scaling * B (A h) in float before anything is
+/// rounded.
 class Operators {
  public:
   virtual ~Operators() = default;
@@ -91,6 +92,10 @@ class Operators {
   virtual Result<std::unique_ptr<Matrix>> CreateMatrix(int32_t out, int32_t in) = 0;
   /// Where KV lies: page i at arena + i * options.kv.page_bytes, for i < page_count.
   virtual void BindPages(std::byte* arena, int32_t page_count) = 0;
+
+  /// Numbers of decoding sequences with which steps are to be run twice, with and without adapters,
+  /// before requests come: a backend chooses and records what it needs for them. None on CPUs.
+  virtual std::vector<int32_t> WarmUpRows() const { return {}; }
 
   virtual void BeginStep(const StepRows& step) = 0;
   /// x = rows of `table` [vocabulary, hidden].

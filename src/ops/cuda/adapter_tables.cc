@@ -8,8 +8,8 @@
 namespace weft::ops::cuda {
 namespace {
 
-/// More than the adapters of a step (kMaxLoraGroups), so that a table that the step at hand does not
-/// use can always give way.
+/// More than the adapters of a step (kMaxLoraGroups), so that a table that the step at hand does
+/// not use can always give way.
 constexpr size_t kTables = 128;
 static_assert(kTables > kMaxLoraGroups);
 constexpr Bytes kAlignment = 256;

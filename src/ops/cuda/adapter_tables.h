@@ -22,7 +22,8 @@ class AdapterTables {
 
   /// The steps before have completed.
   void BeginStep() { ++step_; }
-  /// Where the adapter's table lies; queues its upload when it is not there yet. Valid for the step.
+  /// Where the adapter's table lies; queues its upload when it is not there yet. Valid for the
+  /// step.
   const ResidentLora* Get(const AdapterTable& adapter, cudaStream_t stream);
 
   Bytes device_bytes() const { return device_memory_.size(); }

@@ -63,8 +63,7 @@ __global__ void __launch_bounds__(kMergeWarps* kLanes) MergeParts(const Merge me
 #pragma unroll
   for (int i = 0; i < kPairsPerLane; ++i)
     if (lane + i * kLanes < merge.head_dim / 2)
-      out[lane + i * kLanes] =
-          __floats2bfloat162_rn(sums[i].x * inverse, sums[i].y * inverse);
+      out[lane + i * kLanes] = __floats2bfloat162_rn(sums[i].x * inverse, sums[i].y * inverse);
 }
 
 /// Each block copies its share of every segment that the slot's first words name.
@@ -127,8 +126,7 @@ cudaError_t PagedAttention::Run(const AttentionParams& params, const AttentionLa
   work.values = params.arena + params.v_offset;
   work.out = params.out;
   work.partial = reinterpret_cast<float*>(params.scratch);
-  work.partial_log2 =
-      work.partial + int64_t{max_partial_rows_} * shape_.heads * shape_.head_dim;
+  work.partial_log2 = work.partial + int64_t{max_partial_rows_} * shape_.heads * shape_.head_dim;
   work.heads = shape_.heads;
   work.kv_heads = shape_.kv_heads;
   work.head_dim = shape_.head_dim;

@@ -102,8 +102,7 @@ Status CudaOperators::Allocate() {
                         WeightArena::Create(device_, WeightBytes(config_, options_.dtype)));
   const Bytes element = SizeOf(options_.dtype);
   WEFT_RETURN_IF_ERROR(PrepareKernels());
-  WEFT_RETURN_IF_ERROR(
-      adapter_tables_.Allocate(device_, config_.layers, options_.max_lora_rank));
+  WEFT_RETURN_IF_ERROR(adapter_tables_.Allocate(device_, config_.layers, options_.max_lora_rank));
   const int64_t rows = PaddedRows(options_.max_rows);
   const int64_t query_size = int64_t{config_.heads} * config_.head_dim;
   const int64_t kv_size = int64_t{config_.kv_heads} * config_.head_dim;
@@ -145,8 +144,8 @@ Status CudaOperators::PrepareKernels() {
   AttentionLimits limits;
   limits.max_rows = PaddedRows(options_.max_rows);
   limits.max_context = config_.context_length;
-  limits.max_pages = options_.max_sequences *
-                     (config_.context_length / options_.kv.tokens_per_page + 1);
+  limits.max_pages =
+      options_.max_sequences * (config_.context_length / options_.kv.tokens_per_page + 1);
   limits.multiprocessors = multiprocessors_;
   limits.deterministic = options_.deterministic;
   attention_planner_ = std::make_unique<AttentionPlanner>(shape, limits);
@@ -182,6 +181,13 @@ void CudaOperators::BindPages(std::byte* arena, int32_t page_count) {
   page_count_ = page_count;
 }
 
+std::vector<int32_t> CudaOperators::WarmUpRows() const {
+  std::vector<int32_t> all;
+  const int32_t most = std::min({options_.max_sequences, options_.max_rows, kMostGraphRows});
+  for (int32_t rows = 1; rows <= most; rows = PaddedRows(rows + 1)) all.push_back(rows);
+  return all;
+}
+
 void CudaOperators::BeginStep(const StepRows& step) {
   WEFT_CHECK(std::ssize(step.tokens) <= options_.max_rows);
   WEFT_CHECK(std::ssize(step.sequences) <= options_.max_sequences);
@@ -191,10 +197,9 @@ void CudaOperators::BeginStep(const StepRows& step) {
   metadata_.Begin();
   WriteRows(step);
   PlanAdapters(step);
-  const bool decode =
-      rows_ <= kMostGraphRows && !lora_plan_.prefill &&
-      std::all_of(step.sequences.begin(), step.sequences.end(),
-                  [](const SequenceRows& sequence) { return sequence.rows == 1; });
+  const bool decode = rows_ <= kMostGraphRows && !lora_plan_.prefill &&
+                      std::all_of(step.sequences.begin(), step.sequences.end(),
+                                  [](const SequenceRows& sequence) { return sequence.rows == 1; });
   PlanAttention(step, decode);
   metadata_.Upload(stream_);
   kind_ = {rows_, lora_plan_.any};
@@ -220,17 +225,16 @@ void CudaOperators::PlanAdapters(const StepRows& step) {
   adapter_tables_.BeginStep();
   lora_rows_.clear();
   for (const SequenceRows& sequence : step.sequences)
-    lora_rows_.push_back({sequence.first_row, sequence.rows,
-                          sequence.adapter == nullptr
-                              ? nullptr
-                              : adapter_tables_.Get(*sequence.adapter, stream_)});
+    lora_rows_.push_back(
+        {sequence.first_row, sequence.rows,
+         sequence.adapter == nullptr ? nullptr : adapter_tables_.Get(*sequence.adapter, stream_)});
   const std::span<std::byte> bytes = metadata_.Host<std::byte>(lora_step_);
   auto& lora = *reinterpret_cast<LoraStep*>(bytes.data());
   const std::span row_numbers(reinterpret_cast<int32_t*>(&lora + 1), step.tokens.size());
   lora_plan_ = BuildLoraStep(lora_shape_, lora_rows_, lora, row_numbers);
   if (lora_plan_.any)
-    metadata_.Use(lora_step_, Bytes{sizeof(LoraStep)} +
-                                  static_cast<Bytes>(row_numbers.size_bytes()));
+    metadata_.Use(lora_step_,
+                  Bytes{sizeof(LoraStep)} + static_cast<Bytes>(row_numbers.size_bytes()));
 }
 
 void CudaOperators::PlanAttention(const StepRows& step, bool decode) {
@@ -244,8 +248,7 @@ void CudaOperators::PlanAttention(const StepRows& step, bool decode) {
   } else {
     attention_planner_->Plan(attention_sequences_, plan, &attention_launch_);
   }
-  WEFT_CUDA_CHECK(
-      LaunchPlanUpload(plan, metadata_.Device<std::byte>(attention_plan_), stream_));
+  WEFT_CUDA_CHECK(LaunchPlanUpload(plan, metadata_.Device<std::byte>(attention_plan_), stream_));
 }
 
 void CudaOperators::EndLayers() {

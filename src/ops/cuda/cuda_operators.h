@@ -38,6 +38,7 @@ class CudaOperators final : public Operators {
   Bytes workspace_bytes() const override;
   Result<std::unique_ptr<Matrix>> CreateMatrix(int32_t out, int32_t in) override;
   void BindPages(std::byte* arena, int32_t page_count) override;
+  std::vector<int32_t> WarmUpRows() const override;
   void BeginStep(const StepRows& step) override;
   void Embed(const Matrix& table) override;
   void RmsNorm(std::span<const float> weight) override;
@@ -71,8 +72,8 @@ class CudaOperators final : public Operators {
   /// holds where `add`. One product where they lie one after the other.
   void Project(std::span<const CudaMatrix* const> matrices, DType out_dtype, std::byte* out,
                bool add);
-  /// Where rows of the step use adapters: wide_ [rows_, sum of the matrices' out] = what they add to
-  /// these projections of h, zero in other rows; returns true. Else does nothing.
+  /// Where rows of the step use adapters: wide_ [rows_, sum of the matrices' out] = what they add
+  /// to these projections of h, zero in other rows; returns true. Else does nothing.
   bool ComputeDeltas(LayerIndex layer, LoraOperator op,
                      std::span<const CudaMatrix* const> matrices);
   /// x += weight * h + bias; the adapters' part stays in wide_ until the next norm adds it.
@@ -120,9 +121,9 @@ class CudaOperators final : public Operators {
   int32_t page_count_ = 0;
 
   // Of the step:
-  int32_t rows_ = 0;         ///< Padded.
-  int32_t h_width_ = 0;      ///< Elements of a row of h.
-  int32_t logits_used_ = 0;  ///< Entries of logits_rows_.
+  int32_t rows_ = 0;                          ///< Padded.
+  int32_t h_width_ = 0;                       ///< Elements of a row of h.
+  int32_t logits_used_ = 0;                   ///< Entries of logits_rows_.
   const std::byte* pending_delta_ = nullptr;  ///< [rows_, hidden] that x still lacks, or null.
   std::vector<LoraRows> lora_rows_;
   std::vector<AttentionSequence> attention_sequences_;

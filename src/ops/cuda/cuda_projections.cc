@@ -103,8 +103,8 @@ void CudaOperators::ProjectDown(LayerIndex layer, const MlpWeights& weights) {
   ProjectIntoResidual(layer, LoraOperator::kDown, *Cuda(weights.down), {});
 }
 
-void CudaOperators::ProjectIntoResidual(LayerIndex layer, LoraOperator op,
-                                        const CudaMatrix& weight, std::span<const float> bias) {
+void CudaOperators::ProjectIntoResidual(LayerIndex layer, LoraOperator op, const CudaMatrix& weight,
+                                        std::span<const float> bias) {
   if (mode_ == LaunchMode::kReplay) return;
   WEFT_CHECK(pending_delta_ == nullptr);
   AddBiasParams params;

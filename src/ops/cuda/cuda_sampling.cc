@@ -15,8 +15,8 @@ Status CudaOperators::PrepareSampling() {
                      "this processor has no AVX2 with FMA, which choosing tokens needs");
   const Bytes bytes = PaddedRows(options_.max_logits_rows) * logits_stride_ * 4;
   WEFT_ASSIGN_OR_RETURN(host_logits_, device_.AllocateHost(bytes));
-  sampler_ = std::make_unique<cpu::Sampler>(cpu::KernelsFor(isa, options_.dtype),
-                                            config_.vocabulary, 1);
+  sampler_ =
+      std::make_unique<cpu::Sampler>(cpu::KernelsFor(isa, options_.dtype), config_.vocabulary, 1);
   return OkStatus();
 }
 
@@ -31,9 +31,9 @@ void CudaOperators::Sample(std::span<const SampleRow> samples, std::span<Sampled
   WEFT_CUDA_CHECK(cudaStreamSynchronize(stream_));
   const auto* logits = reinterpret_cast<const float*>(host_logits_.data());
   for (size_t i = 0; i < samples.size(); ++i)
-    into[i] = sampler_->Sample({logits + samples[i].logits_row * logits_stride_,
-                                static_cast<size_t>(config_.vocabulary)},
-                               samples[i], 0);
+    into[i] = sampler_->Sample(
+        {logits + samples[i].logits_row * logits_stride_, static_cast<size_t>(config_.vocabulary)},
+        samples[i], 0);
 }
 
 }  // namespace weft::ops::cuda

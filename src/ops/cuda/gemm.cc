@@ -92,9 +92,8 @@ cublasLtMatmulAlgo_t Gemm::ChooseAlgorithm(const Plan& plan) const {
   }
   cublasLtMatmulHeuristicResult_t best = {};
   int found = 0;
-  const cublasStatus_t status =
-      cublasLtMatmulAlgoGetHeuristic(handle_, plan.product, plan.weight, plan.h, plan.d, plan.d,
-                                     preference, 1, &best, &found);
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+      handle_, plan.product, plan.weight, plan.h, plan.d, plan.d, preference, 1, &best, &found);
   cublasLtMatmulPreferenceDestroy(preference);
   WEFT_CUBLAS_CHECK(status);
   WEFT_CHECK(found == 1);

@@ -68,8 +68,8 @@ __device__ void LoadTiles(const ExpandUnit& unit, int first_out, int first_tile,
     const int tile = first_tile + 2 * block + lane % 4 / 2;
     const int width = WidthOf(unit.found.module, tile);
     const bool exists = half * kVector < width;
-    const auto* b = reinterpret_cast<const __nv_bfloat16*>(
-        exists ? __ldg(&unit.found.tiles[tile].b) : uint64_t{0});
+    const auto* b = reinterpret_cast<const __nv_bfloat16*>(exists ? __ldg(&unit.found.tiles[tile].b)
+                                                                  : uint64_t{0});
 #pragma unroll
     for (int column = 0; column < kColumns; ++column) {
       const int out = first_out + column / 4 * 32 + SpreadColumn(lane / 4, column % 4);

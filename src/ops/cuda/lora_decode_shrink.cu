@@ -57,7 +57,8 @@ __device__ void MultiplyChain(const LoraParams& params, const ShrinkUnit& unit, 
   const int32_t* numbers = RowNumbers(params) + unit.found.group->first + first;
   const bool low_row = lane / 4 < rows;
   const bool high_row = kHigh && lane / 4 + 8 < rows;
-  const __nv_bfloat16* low_x = params.x + (low_row ? __ldg(&numbers[lane / 4]) : 0) * params.x_stride + k;
+  const __nv_bfloat16* low_x =
+      params.x + (low_row ? __ldg(&numbers[lane / 4]) : 0) * params.x_stride + k;
   const __nv_bfloat16* high_x =
       params.x + (high_row ? __ldg(&numbers[lane / 4 + 8]) : 0) * params.x_stride + k;
 #pragma unroll

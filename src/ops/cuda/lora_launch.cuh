@@ -6,8 +6,8 @@
 namespace weft::ops::cuda {
 
 /// Launches a persistent grid.
-inline void LaunchLora(void (*kernel)(LoraParams), const LoraParams& params, int blocks_each, int threads,
-            size_t shared_bytes, cudaStream_t stream) {
+inline void LaunchLora(void (*kernel)(LoraParams), const LoraParams& params, int blocks_each,
+                       int threads, size_t shared_bytes, cudaStream_t stream) {
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(params.multiprocessors * blocks_each));
   config.blockDim = dim3(static_cast<unsigned>(threads));

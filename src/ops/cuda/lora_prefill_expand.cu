@@ -44,13 +44,13 @@ __device__ void CopyStage(const ExpandTile& tile, int first_tile, int first_out,
     const int width = WidthOf(tile.found.module, rank_tile);
     const uint32_t at = stage + i / 2 * kBlockBytes + line * 64 + (i % 2 * 2 + half) * 16;
     const bool left = width > 0 && row < rows;
-    CopyAsync(at,
-              tile.sums + (left ? (rank_tile * rows + row) * kLoraTile + half * kVector : 0), left);
+    CopyAsync(at, tile.sums + (left ? (rank_tile * rows + row) * kLoraTile + half * kVector : 0),
+              left);
     const bool right = half * kVector < width && out < tile.out;
-    const auto* b = right ? reinterpret_cast<const __nv_bfloat16*>(
-                                __ldg(&tile.found.tiles[rank_tile].b)) +
-                                int64_t{out} * width + half * kVector
-                          : tile.sums;
+    const auto* b =
+        right ? reinterpret_cast<const __nv_bfloat16*>(__ldg(&tile.found.tiles[rank_tile].b)) +
+                    int64_t{out} * width + half * kVector
+              : tile.sums;
     CopyAsync(at + kSideBytes, b, right);
   }
 }
@@ -130,15 +130,16 @@ __global__ void __launch_bounds__(kPrefillThreads, 2)
 }  // namespace
 
 cudaError_t PreparePrefillExpand(int32_t shared_limit) {
-  const cudaError_t error = AllowStages(LoraPrefillExpand<kExpandStages>, kExpandStages, shared_limit);
+  const cudaError_t error =
+      AllowStages(LoraPrefillExpand<kExpandStages>, kExpandStages, shared_limit);
   if (error != cudaSuccess) return error;
   return AllowStages(LoraPrefillExpand<kFewStages>, kFewStages, shared_limit);
 }
 
 void LaunchPrefillExpand(const LoraParams& params, cudaStream_t stream) {
   if (StagesFit(params.shared_limit, kExpandStages))
-    LaunchLora(LoraPrefillExpand<kExpandStages>, params, 2, kPrefillThreads, kExpandStages * kStageBytes,
-               stream);
+    LaunchLora(LoraPrefillExpand<kExpandStages>, params, 2, kPrefillThreads,
+               kExpandStages * kStageBytes, stream);
   else
     LaunchLora(LoraPrefillExpand<kFewStages>, params, 1, kPrefillThreads, kFewStages * kStageBytes,
                stream);

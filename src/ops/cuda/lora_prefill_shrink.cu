@@ -42,14 +42,12 @@ __device__ ShrinkSource FindSource(const LoraParams& params, const ShrinkTile& t
     const int row = static_cast<int>(threadIdx.x) / 8 + i * 32;
     source.x[i] = nullptr;
     if (tile.first_row + row < group.rows)
-      source.x[i] =
-          params.x +
-          __ldg(&RowNumbers(params)[group.first + tile.first_row + row]) * params.x_stride;
+      source.x[i] = params.x + __ldg(&RowNumbers(params)[group.first + tile.first_row + row]) *
+                                   params.x_stride;
     const int rank_tile = tile.first_tile + row / kLoraTile;
     source.a[i] = nullptr;
     if (row % kLoraTile < WidthOf(tile.found.module, rank_tile))
-      source.a[i] = reinterpret_cast<const __nv_bfloat16*>(
-                        __ldg(&tile.found.tiles[rank_tile].a)) +
+      source.a[i] = reinterpret_cast<const __nv_bfloat16*>(__ldg(&tile.found.tiles[rank_tile].a)) +
                     int64_t{row % kLoraTile} * params.in;
   }
   return source;
@@ -124,8 +122,7 @@ __device__ void ShrinkOneTile(const LoraParams& params, const ShrinkTile& tile, 
                 address + stage * kStageBytes);
     CommitCopies();
   }
-  const int columns =
-      min(kPrefillTiles, tile.found.module.tiles - tile.first_tile) * kLoraTile;
+  const int columns = min(kPrefillTiles, tile.found.module.tiles - tile.first_tile) * kLoraTile;
   TileSums acc = {};
   TileSums total = {};
   for (int stage = 0; stage < stages; ++stage) {
@@ -174,8 +171,8 @@ __global__ void __launch_bounds__(kReduceThreads)
     const int64_t split_stride = tiles * found.group->rows * kLoraTile;
     const int quads = found.module.tiles * found.group->rows * 4;
     const float* sums = params.scratch + found.scratch;
-    auto* finished = reinterpret_cast<uint2*>(params.scratch + found.scratch +
-                                              splits * split_stride);
+    auto* finished =
+        reinterpret_cast<uint2*>(params.scratch + found.scratch + splits * split_stride);
 #pragma unroll
     for (int i = 0; i < kReduceUnit / kReduceThreads; ++i) {
       const int quad = found.unit * kReduceUnit + i * kReduceThreads + threadIdx.x;
@@ -199,15 +196,16 @@ __global__ void __launch_bounds__(kReduceThreads)
 }  // namespace
 
 cudaError_t PreparePrefillShrink(int32_t shared_limit) {
-  const cudaError_t error = AllowStages(LoraPrefillShrink<kShrinkStages>, kShrinkStages, shared_limit);
+  const cudaError_t error =
+      AllowStages(LoraPrefillShrink<kShrinkStages>, kShrinkStages, shared_limit);
   if (error != cudaSuccess) return error;
   return AllowStages(LoraPrefillShrink<kFewStages>, kFewStages, shared_limit);
 }
 
 void LaunchPrefillShrink(const LoraParams& params, cudaStream_t stream) {
   if (StagesFit(params.shared_limit, kShrinkStages))
-    LaunchLora(LoraPrefillShrink<kShrinkStages>, params, 1, kPrefillThreads, kShrinkStages * kStageBytes,
-               stream);
+    LaunchLora(LoraPrefillShrink<kShrinkStages>, params, 1, kPrefillThreads,
+               kShrinkStages * kStageBytes, stream);
   else
     LaunchLora(LoraPrefillShrink<kFewStages>, params, 1, kPrefillThreads, kFewStages * kStageBytes,
                stream);

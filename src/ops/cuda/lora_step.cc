@@ -78,8 +78,8 @@ int64_t NumberUnits(const LoraShape& shape, int op, std::span<const LoraGroup> g
       into.begin[kind][entry] = static_cast<int32_t>(next[kind]);
     if (entry >= std::ssize(groups) * projections) continue;
     const LoraGroup& group = groups[static_cast<size_t>(entry / projections)];
-    const auto projection = static_cast<size_t>(kFirstProjection[static_cast<size_t>(op)] +
-                                                entry % projections);
+    const auto projection =
+        static_cast<size_t>(kFirstProjection[static_cast<size_t>(op)] + entry % projections);
     const EntryWork work =
         WorkOf(group.rows, group.tiles[projection], shape.in[projection], shape.out[projection]);
     into.scratch[entry] = static_cast<int32_t>(scratch);

@@ -3,8 +3,8 @@
 #include <array>
 #include <cstdint>
 
-// What the LoRA kernels read from device memory, and the host code that makes it. Nothing here needs
-// CUDA.
+// What the LoRA kernels read from device memory, and the host code that makes it. Nothing here
+// needs CUDA.
 //
 // Two parts, by how long they live. An adapter's table (lora_table) says for every layer and
 // projection where its tiles lie; it is made once, when the adapter becomes resident. A step
@@ -36,8 +36,8 @@ inline constexpr int kMaxLoraEntries = kMaxLoraGroups * kMaxOperatorProjections;
 inline constexpr int kMaxLoraTiles = 32;
 
 /// x is summed in chains of so many columns, each from its first to its last; four chains make a
-/// split, and the splits are added in order. Every kernel keeps to this, so that a row's sums do not
-/// depend on which kernel ran it.
+/// split, and the splits are added in order. Every kernel keeps to this, so that a row's sums do
+/// not depend on which kernel ran it.
 inline constexpr int kLoraChain = 256;
 inline constexpr int kLoraSplit = 4 * kLoraChain;
 

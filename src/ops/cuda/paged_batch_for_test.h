@@ -98,8 +98,8 @@ class PagedBatch {
       : shape_(shape), generator_(seed) {
     int32_t pages = 0;
     for (const auto& sequence : sequences)
-      pages += (sequence.position + sequence.rows + shape.tokens_per_page - 1) /
-               shape.tokens_per_page;
+      pages +=
+          (sequence.position + sequence.rows + shape.tokens_per_page - 1) / shape.tokens_per_page;
     page_elements_ = int64_t{shape.tokens_per_page} * shape.kv_heads * shape.head_dim * 2 * kLayers;
     arena_host_.assign(static_cast<size_t>((pages + 1) * page_elements_), 0xffff);
     std::vector<int32_t> order(static_cast<size_t>(pages));
@@ -166,8 +166,7 @@ class PagedBatch {
       const double weight = std::exp(scores[static_cast<size_t>(token)] - max);
       const uint16_t* value = At(sequence.pages, token, kv_head, true);
       sum += weight;
-      for (int32_t d = 0; d < dims; ++d)
-        out[static_cast<size_t>(d)] += weight * FromBits(value[d]);
+      for (int32_t d = 0; d < dims; ++d) out[static_cast<size_t>(d)] += weight * FromBits(value[d]);
     }
     for (double& x : out) x /= sum;
     return out;

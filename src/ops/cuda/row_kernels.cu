@@ -101,8 +101,7 @@ void LaunchEmbed(const EmbedParams& params, cudaStream_t stream) {
 
 void LaunchRmsNorm(const RmsNormParams& params, cudaStream_t stream) {
   WithElement(params.dtype, [&](auto element) {
-    RmsNorm<decltype(element)>
-        <<<static_cast<unsigned>(params.rows), kThreads, 0, stream>>>(params);
+    RmsNorm<decltype(element)><<<static_cast<unsigned>(params.rows), kThreads, 0, stream>>>(params);
   });
 }
 

@@ -26,8 +26,8 @@ void LaunchEmbed(const EmbedParams& params, cudaStream_t stream);
 /// source_rows[row] : row. The delta is what adapters added to the projection before.
 struct RmsNormParams {
   DType dtype = DType::kBFloat16;
-  float* x = nullptr;                    ///< [.., width]; becomes s where `keep_sum`.
-  const void* delta = nullptr;           ///< [.., width], or null
+  float* x = nullptr;           ///< [.., width]; becomes s where `keep_sum`.
+  const void* delta = nullptr;  ///< [.., width], or null
   bool keep_sum = false;
   const int32_t* source_rows = nullptr;  ///< [rows], or null
   const float* weight = nullptr;         ///< [width]
