@@ -139,6 +139,8 @@ Status CudaOperators::Allocate() {
 
 Status CudaOperators::PrepareKernels() {
   WEFT_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, 0));
+  WEFT_CUDA_CHECK(
+      cudaDeviceGetAttribute(&shared_limit_, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
   const AttentionShape shape = {config_.heads, config_.kv_heads, config_.head_dim,
                                 options_.kv.tokens_per_page};
   AttentionLimits limits;
@@ -151,7 +153,7 @@ Status CudaOperators::PrepareKernels() {
   attention_planner_ = std::make_unique<AttentionPlanner>(shape, limits);
   attention_ = std::make_unique<PagedAttention>(shape, *attention_planner_);
   WEFT_RETURN_IF_ERROR(device::cuda::ToStatus(attention_->Prepare(), "preparing attention"));
-  return device::cuda::ToStatus(PrepareLoraKernels(), "preparing the LoRA kernels");
+  return device::cuda::ToStatus(PrepareLoraKernels(shared_limit_), "preparing the LoRA kernels");
 }
 
 void CudaOperators::ReserveMetadata() {

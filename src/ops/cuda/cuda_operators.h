@@ -89,6 +89,7 @@ class CudaOperators final : public Operators {
   std::unique_ptr<WeightArena> weight_arena_;
   DeviceVectors vectors_;
   int32_t multiprocessors_ = 0;
+  int32_t shared_limit_ = 0;  ///< Bytes of shared memory that a block may ask for.
   std::unique_ptr<AttentionPlanner> attention_planner_;
   std::unique_ptr<PagedAttention> attention_;
   const LoraShape lora_shape_;

@@ -138,7 +138,8 @@ bool CudaOperators::ComputeDeltas(LayerIndex layer, LoraOperator op,
   }
   params.scratch = lora_scratch_;
   params.prefill = lora_plan_.prefill;
-  params.prefill_tiles = lora_plan_.prefill_tiles;
+  params.decode = lora_plan_.decode || mode_ == LaunchMode::kCapture;
+  params.shared_limit = shared_limit_;
   params.multiprocessors = multiprocessors_;
   LaunchLoraShrink(params, stream_);
   LaunchLoraExpand(params, stream_);
