@@ -1,6 +1,6 @@
 // Times one layer's attention over paged KV, and prints how much of the memory's bandwidth the KV
-// was read with (decode) or how many operations a second were done (prefill). Layers rotate, so that
-// the GPU's cache holds nothing of the next one's KV. Median of replays of one graph.
+// was read with (decode) or how many operations a second were done (prefill). Layers rotate, so
+// that the GPU's cache holds nothing of the next one's KV. Median of replays of one graph.
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
@@ -8,11 +8,13 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <numeric>
 #include <random>
 #include <vector>
 
 #include "ops/cuda/attention.h"
+#include "ops/cuda/step_slot.h"
 
 namespace {
 
@@ -94,7 +96,8 @@ void Print(const Case& c, double us, double plan_us, const AttentionLaunch& laun
 }
 
 void Run(const Case& c, int multiprocessors, cudaStream_t stream) {
-  const int pages_each = (c.position + c.rows + c.shape.tokens_per_page - 1) / c.shape.tokens_per_page;
+  const int pages_each =
+      (c.position + c.rows + c.shape.tokens_per_page - 1) / c.shape.tokens_per_page;
   const int pages = c.sequences * pages_each + 1;
   const int rows = c.sequences * c.rows;
   const int64_t region = int64_t{c.shape.tokens_per_page} * c.shape.kv_heads * c.shape.head_dim * 2;
@@ -138,7 +141,7 @@ void Run(const Case& c, int multiprocessors, cudaStream_t stream) {
   }
   const std::chrono::duration<double, std::micro> planning =
       std::chrono::steady_clock::now() - started;
-  CHECK_CUDA(LaunchPlanUpload(static_cast<std::byte*>(slot), params.plan, stream));
+  CHECK_CUDA(LaunchSlotUpload(static_cast<std::byte*>(slot), params.plan, stream));
 
   cudaGraph_t graph;
   cudaGraphExec_t executable;
@@ -154,16 +157,18 @@ void Run(const Case& c, int multiprocessors, cudaStream_t stream) {
   Print(c, MedianMs(executable, stream) * 1e3 / launches, planning.count() / kPlans, launch);
   CHECK_CUDA(cudaGraphExecDestroy(executable));
   CHECK_CUDA(cudaGraphDestroy(graph));
-  for (void* data : {static_cast<void*>(arena), static_cast<void*>(params.plan),
-                     static_cast<void*>(params.scratch), params.out,
-                     const_cast<void*>(params.queries)})
+  for (void* data :
+       {static_cast<void*>(arena), static_cast<void*>(params.plan),
+        static_cast<void*>(params.scratch), params.out, const_cast<void*>(params.queries)})
     CHECK_CUDA(cudaFree(data));
   CHECK_CUDA(cudaFreeHost(slot));
 }
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  const int factor =
+      argc > 1 ? std::atoi(argv[1]) : 100;  // Percent of the multiprocessors to plan for.
   cudaDeviceProp properties;
   CHECK_CUDA(cudaGetDeviceProperties(&properties, 0));
   std::printf("%s, %d multiprocessors\n", properties.name, properties.multiProcessorCount);
@@ -191,6 +196,8 @@ int main() {
       {"prefill 4 x 512", llama, 4, 512, 0, 4, false, false},
       {"prefill 2,048, head_dim 64", small, 1, 2048, 0, 4, false, false},
   };
-  for (const Case& c : cases) Run(c, properties.multiProcessorCount, stream);
+  for (const Case& c : cases)
+    if (argc <= 2 || std::strncmp(c.name, argv[2], std::strlen(argv[2])) == 0)
+      Run(c, properties.multiProcessorCount * factor / 100, stream);
   return 0;
 }

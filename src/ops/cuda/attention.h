@@ -14,19 +14,21 @@ struct AttentionParams {
   const void* queries = nullptr;     ///< bf16 [rows, heads, head_dim]
   const std::byte* arena = nullptr;  ///< Page i at arena + i * page_bytes.
   int64_t page_bytes = 0;
-  int64_t k_offset = 0;  ///< Bytes from a page's start to this layer's K [token][kv_head][head_dim].
+  int64_t k_offset =
+      0;  ///< Bytes from a page's start to this layer's K [token][kv_head][head_dim].
   int64_t v_offset = 0;
-  void* out = nullptr;        ///< bf16 [rows, heads * head_dim]; rows of no sequence stay as they are
-                              ///< (PlanDecode: become zero).
-  std::byte* plan = nullptr;  ///< Device: where LaunchPlanUpload put the step's plan.
-  std::byte* scratch = nullptr;  ///< Device: PagedAttention::scratch_bytes, used by one step at once.
+  void* out = nullptr;  ///< bf16 [rows, heads * head_dim]; rows of no sequence stay as they are
+                        ///< (PlanDecode: become zero).
+  std::byte* plan = nullptr;  ///< Device: where LaunchSlotUpload put the step's plan.
+  std::byte* scratch =
+      nullptr;  ///< Device: PagedAttention::scratch_bytes, used by one step at once.
 };
 
 /// Causal attention over paged KV: softmax(q k / sqrt(head_dim)) v in float, rounded to bf16 once.
 /// FlashInfer's tensor core kernels for head dimensions 64 and 128, a plain kernel of our own for
-/// other multiples of 16 up to 256. What lies in pages past a sequence's tokens may be NaN. Holds no
-/// memory of the device; one thread at a time. Launches may be captured: a plan of PlanDecode for
-/// the same bucket may then replace the captured one's bytes.
+/// other multiples of 16 up to 256. What lies in pages past a sequence's tokens may be NaN. Holds
+/// no memory of the device; one thread at a time. Launches may be captured: a plan of PlanDecode
+/// for the same bucket may then replace the captured one's bytes.
 class PagedAttention {
  public:
   PagedAttention(const AttentionShape& shape, const AttentionPlanner& planner);
@@ -44,11 +46,7 @@ class PagedAttention {
   const AttentionShape shape_;
   const AttentionPlanLayout layout_;
   const int32_t max_partial_rows_;
+  const bool deterministic_;
 };
-
-/// Brings what a plan filled from `slot` (memory of the host that the device can read) to its place
-/// on the device, by a kernel: it cannot queue behind copies of adapters. A slot may be written
-/// again after that kernel.
-cudaError_t LaunchPlanUpload(const std::byte* slot, std::byte* plan, cudaStream_t stream);
 
 }  // namespace weft::ops::cuda

@@ -213,20 +213,13 @@ void AttentionPlanner::Finish(const Filling& filling) const {
   const int64_t items = int64_t{filling.items} * 4;
   const int64_t merges = int64_t{filling.merges} * 4;
   const std::pair<int64_t, int64_t> filled[] = {
-      {layout_.page_begin, sequences},
-      {layout_.first_row, sequences},
-      {layout_.row_count, sequences},
-      {layout_.kv_length, sequences},
-      {layout_.partial_begin, sequences},
-      {layout_.chunk, std::ssize(filling.launch->passes) * 4},
-      {layout_.merge_row, merges},
-      {layout_.merge_begin, merges},
-      {layout_.merge_count, merges},
-      {layout_.pages, int64_t{filling.pages} * 4},
-      {layout_.item_sequence, items},
-      {layout_.item_tile, items},
-      {layout_.item_chunk, items},
-      {layout_.item_valid, filling.items},
+      {layout_.page_begin, sequences},    {layout_.first_row, sequences},
+      {layout_.row_count, sequences},     {layout_.kv_length, sequences},
+      {layout_.partial_begin, sequences}, {layout_.chunk, std::ssize(filling.launch->passes) * 4},
+      {layout_.merge_row, merges},        {layout_.merge_begin, merges},
+      {layout_.merge_count, merges},      {layout_.pages, int64_t{filling.pages} * 4},
+      {layout_.item_sequence, items},     {layout_.item_tile, items},
+      {layout_.item_chunk, items},        {layout_.item_valid, filling.items},
   };
   static_assert(std::size(filled) <= kMaxSegments);
   int32_t* segment = filling.At(layout_.segments);

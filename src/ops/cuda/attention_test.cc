@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "ops/cuda/paged_batch_for_test.h"
+#include "ops/cuda/step_slot.h"
 
 namespace weft::ops::cuda {
 namespace {
@@ -28,14 +29,13 @@ struct Runner {
     scratch.Poison();
   }
 
-  std::vector<uint16_t> Run(const PagedBatch& batch,
-                            std::span<const AttentionSequence> sequences) {
+  std::vector<uint16_t> Run(const PagedBatch& batch, std::span<const AttentionSequence> sequences) {
     DeviceBytes queries(static_cast<int64_t>(batch.queries().size() * 2));
     queries.Put(batch.queries());
     DeviceBytes out(queries.bytes());
     out.Poison();
     planner.Plan(sequences, slot.data(), &launch);
-    EXPECT_EQ(LaunchPlanUpload(slot.data(), plan.data(), nullptr), cudaSuccess);
+    EXPECT_EQ(LaunchSlotUpload(slot.data(), plan.data(), nullptr), cudaSuccess);
     AttentionParams params = batch.Params();
     params.queries = queries.data();
     params.out = out.data();
@@ -79,21 +79,15 @@ TEST_P(AttentionShapes, FixedOrderMatchesTheDefinition) {
   batch.ExpectRight(runner.Run(batch, batch.sequences()), 12);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, AttentionShapes,
-                         ::testing::Values(AttentionShape{32, 8, 128, 16},
-                                           AttentionShape{9, 3, 64, 48},
-                                           AttentionShape{14, 2, 64, 16},
-                                           AttentionShape{10, 2, 128, 32},
-                                           AttentionShape{28, 4, 128, 16},
-                                           AttentionShape{6, 6, 128, 16},
-                                           AttentionShape{12, 6, 64, 16},
-                                           AttentionShape{18, 3, 128, 16},
-                                           AttentionShape{24, 3, 128, 16},
-                                           AttentionShape{48, 2, 128, 16},
-                                           AttentionShape{8, 8, 80, 16},
-                                           AttentionShape{6, 2, 96, 32},
-                                           AttentionShape{8, 2, 256, 16},
-                                           AttentionShape{4, 4, 16, 16}));
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, AttentionShapes,
+    ::testing::Values(AttentionShape{32, 8, 128, 16}, AttentionShape{9, 3, 64, 48},
+                      AttentionShape{14, 2, 64, 16}, AttentionShape{10, 2, 128, 32},
+                      AttentionShape{28, 4, 128, 16}, AttentionShape{6, 6, 128, 16},
+                      AttentionShape{12, 6, 64, 16}, AttentionShape{18, 3, 128, 16},
+                      AttentionShape{24, 3, 128, 16}, AttentionShape{48, 2, 128, 16},
+                      AttentionShape{8, 8, 80, 16}, AttentionShape{6, 2, 96, 32},
+                      AttentionShape{8, 2, 256, 16}, AttentionShape{4, 4, 16, 16}));
 
 TEST(Attention, LongSequencesAndManyRows) {
   const AttentionShape shape{32, 8, 128, 16};
@@ -120,8 +114,8 @@ std::vector<uint16_t> RowsOf(const std::vector<uint16_t>& out, const AttentionSe
 }
 
 TEST(Attention, FixedOrderGivesTheSameBitsInAnyBatchAndAnyCut) {
-  for (const AttentionShape& shape :
-       {AttentionShape{32, 8, 128, 16}, AttentionShape{9, 3, 64, 48}, AttentionShape{6, 2, 96, 16}}) {
+  for (const AttentionShape& shape : {AttentionShape{32, 8, 128, 16}, AttentionShape{9, 3, 64, 48},
+                                      AttentionShape{6, 2, 96, 16}}) {
     PagedBatch batch(shape, {{1, 40}, {500, 2500}, {1, 5000}, {300, 0}, {1, 1023}}, 6);
     Runner runner(shape, true);
     const auto together = runner.Run(batch, batch.sequences());
@@ -174,7 +168,7 @@ void ReplayDecodes(bool deterministic) {
     ASSERT_EQ(runner.launch.passes, captured);
     out.Poison();
     runner.scratch.Poison();
-    ASSERT_EQ(LaunchPlanUpload(runner.slot.data(), runner.plan.data(), stream), cudaSuccess);
+    ASSERT_EQ(LaunchSlotUpload(runner.slot.data(), runner.plan.data(), stream), cudaSuccess);
     ASSERT_EQ(cudaGraphLaunch(executable, stream), cudaSuccess);
     ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
     const auto all = out.Get<uint16_t>(static_cast<size_t>(kBucket * batch.row_elements()));
@@ -183,7 +177,8 @@ void ReplayDecodes(bool deterministic) {
     if (count < batch.sequences().size()) continue;
     batch.ExpectRight({all.begin(), all.begin() + static_cast<int64_t>(batch.queries().size())}, 8);
     if (deterministic) {
-      EXPECT_TRUE(std::equal(all.begin(), all.begin() + static_cast<int64_t>(batch.queries().size()),
+      EXPECT_TRUE(std::equal(all.begin(),
+                             all.begin() + static_cast<int64_t>(batch.queries().size()),
                              runner.Run(batch, batch.sequences()).begin()));
     }
   }

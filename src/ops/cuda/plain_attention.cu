@@ -45,8 +45,7 @@ __device__ void LoadTokens(const AttentionWork& work, int sequence, int kv_head,
     float k = 0.0F;
     float v = 0.0F;
     if (token < end) {
-      const int32_t page =
-          work.pages[work.page_begin[sequence] + token / work.tokens_per_page];
+      const int32_t page = work.pages[work.page_begin[sequence] + token / work.tokens_per_page];
       const int64_t at = page * work.page_stride +
                          (int64_t{token % work.tokens_per_page} * work.kv_heads + kv_head) * dims +
                          d;
@@ -62,8 +61,7 @@ __device__ void Update(const AttentionWork& work, const float* query, const floa
                        const float* values, bool visible, State& state) {
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   float score = 0.0F;
-  for (int d = 0; d < work.head_dim; ++d)
-    score += query[d] * keys[lane * (work.head_dim + 1) + d];
+  for (int d = 0; d < work.head_dim; ++d) score += query[d] * keys[lane * (work.head_dim + 1) + d];
   score = visible ? score * work.scale * kLog2E : kMinusInfinity;
   const float max = fmaxf(state.max, WarpMax(score));
   if (max == kMinusInfinity) return;
@@ -145,8 +143,8 @@ __global__ void __launch_bounds__(kThreads) PlainAttention(const AttentionWork w
       LoadTokens(work, sequence, kv_head, token, end, keys, values);
       __syncthreads();
       if (mine)
-        Update(work, queries + warp * work.head_dim, keys, values,
-               token + lane < min(visible, end), state);
+        Update(work, queries + warp * work.head_dim, keys, values, token + lane < min(visible, end),
+               state);
     }
     if (mine) Write(work, sequence, row, head, work.item_chunk[item], state);
     __syncthreads();
