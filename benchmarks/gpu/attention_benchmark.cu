@@ -8,11 +8,13 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <numeric>
 #include <random>
 #include <vector>
 
 #include "ops/cuda/attention.h"
+#include "ops/cuda/step_slot.h"
 
 namespace {
 
@@ -139,7 +141,7 @@ void Run(const Case& c, int multiprocessors, cudaStream_t stream) {
   }
   const std::chrono::duration<double, std::micro> planning =
       std::chrono::steady_clock::now() - started;
-  CHECK_CUDA(LaunchPlanUpload(static_cast<std::byte*>(slot), params.plan, stream));
+  CHECK_CUDA(LaunchSlotUpload(static_cast<std::byte*>(slot), params.plan, stream));
 
   cudaGraph_t graph;
   cudaGraphExec_t executable;
@@ -164,7 +166,9 @@ void Run(const Case& c, int multiprocessors, cudaStream_t stream) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  const int factor =
+      argc > 1 ? std::atoi(argv[1]) : 100;  // Percent of the multiprocessors to plan for.
   cudaDeviceProp properties;
   CHECK_CUDA(cudaGetDeviceProperties(&properties, 0));
   std::printf("%s, %d multiprocessors\n", properties.name, properties.multiProcessorCount);
@@ -192,6 +196,8 @@ int main() {
       {"prefill 4 x 512", llama, 4, 512, 0, 4, false, false},
       {"prefill 2,048, head_dim 64", small, 1, 2048, 0, 4, false, false},
   };
-  for (const Case& c : cases) Run(c, properties.multiProcessorCount, stream);
+  for (const Case& c : cases)
+    if (argc <= 2 || std::strncmp(c.name, argv[2], std::strlen(argv[2])) == 0)
+      Run(c, properties.multiProcessorCount * factor / 100, stream);
   return 0;
 }

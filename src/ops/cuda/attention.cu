@@ -13,8 +13,6 @@ constexpr int kLanes = 32;
 constexpr int kMergeWarps = 4;
 constexpr int kMaxHeadDim = 256;
 constexpr int kPairsPerLane = kMaxHeadDim / 2 / kLanes;
-constexpr int kUploadThreads = 256;
-constexpr int kUploadBlocks = 16;
 
 struct Merge {
   const float* partial;
@@ -27,8 +25,9 @@ struct Merge {
   int32_t head_dim;
 };
 
-/// out = sum of the parts, each weighted by its share of the sum of exponentials; one after the
-/// other, so that the order of the sum is the order of the tokens. A warp for each (row, head).
+/// out = sum of the parts, each weighted by its share of the sum of exponentials, in the order of
+/// the tokens. A warp for each (row, head). Lanes find the weights of 32 parts at once; the parts'
+/// loads do not wait for one another.
 __global__ void __launch_bounds__(kMergeWarps* kLanes) MergeParts(const Merge merge, int units) {
   const int unit =
       static_cast<int>(blockIdx.x) * kMergeWarps + static_cast<int>(threadIdx.x) / kLanes;
@@ -38,23 +37,35 @@ __global__ void __launch_bounds__(kMergeWarps* kLanes) MergeParts(const Merge me
   const int head = unit % merge.heads;
   const int64_t first = merge.begin[index];
   const int count = merge.count[index];
+#if __CUDA_ARCH__ >= 900
+  cudaGridDependencySynchronize();
+#endif
   float max = -INFINITY;
-  for (int part = 0; part < count; ++part)
+  for (int part = lane; part < count; part += kLanes)
     max = fmaxf(max, merge.partial_log2[(first + part) * merge.heads + head]);
+  for (int offset = kLanes / 2; offset > 0; offset /= 2)
+    max = fmaxf(max, __shfl_xor_sync(0xffffffffU, max, offset));
   float2 sums[kPairsPerLane] = {};
   float total = 0.0F;
-  for (int part = 0; part < count; ++part) {
-    const int64_t at = (first + part) * merge.heads + head;
-    const float weight = exp2f(merge.partial_log2[at] - max);
-    if (!(weight > 0.0F)) continue;
-    total += weight;
-    const auto* pairs = reinterpret_cast<const float2*>(merge.partial + at * merge.head_dim);
+  for (int start = 0; start < count; start += kLanes) {
+    float mine = 0.0F;
+    if (start + lane < count)
+      mine = exp2f(merge.partial_log2[(first + start + lane) * merge.heads + head] - max);
+    const int some = min(kLanes, count - start);
+#pragma unroll 8
+    for (int part = 0; part < some; ++part) {
+      // A part that the row may not see has weight 0, and changes nothing.
+      const float weight = __shfl_sync(0xffffffffU, mine, part);
+      const auto* pairs = reinterpret_cast<const float2*>(
+          merge.partial + ((first + start + part) * merge.heads + head) * merge.head_dim);
+      total += weight;
 #pragma unroll
-    for (int i = 0; i < kPairsPerLane; ++i) {
-      if (lane + i * kLanes >= merge.head_dim / 2) continue;
-      const float2 pair = pairs[lane + i * kLanes];
-      sums[i].x = fmaf(pair.x, weight, sums[i].x);
-      sums[i].y = fmaf(pair.y, weight, sums[i].y);
+      for (int i = 0; i < kPairsPerLane; ++i) {
+        if (lane + i * kLanes >= merge.head_dim / 2) continue;
+        const float2 pair = pairs[lane + i * kLanes];
+        sums[i].x = fmaf(pair.x, weight, sums[i].x);
+        sums[i].y = fmaf(pair.y, weight, sums[i].y);
+      }
     }
   }
   const float inverse = total > 0.0F ? 1.0F / total : 0.0F;
@@ -66,22 +77,19 @@ __global__ void __launch_bounds__(kMergeWarps* kLanes) MergeParts(const Merge me
       out[lane + i * kLanes] = __floats2bfloat162_rn(sums[i].x * inverse, sums[i].y * inverse);
 }
 
-/// Each block copies its share of every segment that the slot's first words name.
-__global__ void __launch_bounds__(kUploadThreads)
-    UploadPlan(const std::byte* slot, std::byte* plan) {
-  __shared__ int32_t table[AttentionPlanner::kMaxSegments * 2];
-  const auto thread = static_cast<int>(threadIdx.x);
-  if (thread < AttentionPlanner::kMaxSegments * 2)
-    table[thread] = reinterpret_cast<const int32_t*>(slot)[thread];
-  __syncthreads();
-  for (int s = 0; s < AttentionPlanner::kMaxSegments; ++s) {
-    const int units = (table[2 * s + 1] + 15) / 16;
-    const auto* from = reinterpret_cast<const uint4*>(slot + table[2 * s]);
-    auto* to = reinterpret_cast<uint4*>(plan + table[2 * s]);
-    for (int i = static_cast<int>(blockIdx.x) * kUploadThreads + thread; i < units;
-         i += kUploadBlocks * kUploadThreads)
-      to[i] = from[i];
-  }
+/// Lets the merge's blocks start while the last blocks of attention still run: MergeParts waits for
+/// them itself.
+cudaError_t LaunchMerge(const Merge& merge, int units, uint32_t blocks, cudaStream_t stream) {
+  cudaLaunchAttribute overlap;
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(blocks);
+  config.blockDim = dim3(kMergeWarps * kLanes);
+  config.stream = stream;
+  config.attrs = &overlap;
+  config.numAttrs = 1;
+  return cudaLaunchKernelEx(&config, MergeParts, merge, units);
 }
 
 cudaError_t LaunchWork(const AttentionWork& work, cudaStream_t stream) {
@@ -98,7 +106,10 @@ cudaError_t LaunchWork(const AttentionWork& work, cudaStream_t stream) {
 }  // namespace
 
 PagedAttention::PagedAttention(const AttentionShape& shape, const AttentionPlanner& planner)
-    : shape_(shape), layout_(planner.layout()), max_partial_rows_(planner.max_partial_rows()) {}
+    : shape_(shape),
+      layout_(planner.layout()),
+      max_partial_rows_(planner.max_partial_rows()),
+      deterministic_(planner.deterministic()) {}
 
 bool PagedAttention::Serves(int32_t head_dim) {
   return head_dim > 0 && head_dim <= kMaxHeadDim && head_dim % 16 == 0;
@@ -148,6 +159,7 @@ cudaError_t PagedAttention::Run(const AttentionParams& params, const AttentionLa
     work.items = pass.items;
     work.tile_rows = pass.tile_rows;
     work.split = pass.split;
+    work.fixed_order = deterministic_;
     cudaError_t error = LaunchWork(work, stream);
     if (error != cudaSuccess) return error;
     if (!pass.split || pass.merges == 0) continue;
@@ -161,16 +173,10 @@ cudaError_t PagedAttention::Run(const AttentionParams& params, const AttentionLa
                       shape_.head_dim};
     const int units = pass.merges * shape_.heads;
     const auto blocks = static_cast<uint32_t>((units + kMergeWarps - 1) / kMergeWarps);
-    MergeParts<<<blocks, kMergeWarps * kLanes, 0, stream>>>(merge, units);
-    error = cudaGetLastError();
+    error = LaunchMerge(merge, units, blocks, stream);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;
-}
-
-cudaError_t LaunchPlanUpload(const std::byte* slot, std::byte* plan, cudaStream_t stream) {
-  UploadPlan<<<kUploadBlocks, kUploadThreads, 0, stream>>>(slot, plan);
-  return cudaGetLastError();
 }
 
 }  // namespace weft::ops::cuda

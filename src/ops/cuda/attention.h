@@ -19,7 +19,7 @@ struct AttentionParams {
   int64_t v_offset = 0;
   void* out = nullptr;  ///< bf16 [rows, heads * head_dim]; rows of no sequence stay as they are
                         ///< (PlanDecode: become zero).
-  std::byte* plan = nullptr;  ///< Device: where LaunchPlanUpload put the step's plan.
+  std::byte* plan = nullptr;  ///< Device: where LaunchSlotUpload put the step's plan.
   std::byte* scratch =
       nullptr;  ///< Device: PagedAttention::scratch_bytes, used by one step at once.
 };
@@ -46,11 +46,7 @@ class PagedAttention {
   const AttentionShape shape_;
   const AttentionPlanLayout layout_;
   const int32_t max_partial_rows_;
+  const bool deterministic_;
 };
-
-/// Brings what a plan filled from `slot` (memory of the host that the device can read) to its place
-/// on the device, by a kernel: it cannot queue behind copies of adapters. A slot may be written
-/// again after that kernel.
-cudaError_t LaunchPlanUpload(const std::byte* slot, std::byte* plan, cudaStream_t stream);
 
 }  // namespace weft::ops::cuda

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/strong_id.h"
+#include "ops/cuda/step_slot.h"
 
 namespace weft::ops::cuda {
 
@@ -55,7 +56,7 @@ struct AttentionLaunch {
 
 /// Where each array lies in a plan, in bytes from its start. All int32, but item_valid: bytes.
 struct AttentionPlanLayout {
-  int64_t segments = 0;    ///< [kMaxSegments][2]: offset and bytes of what this step filled.
+  int64_t segments = 0;    ///< The table that step_slot.h describes.
   int64_t page_begin = 0;  ///< [sequences + 1]; entry 0: the number of all page indices.
   int64_t first_row = 0;   ///< [sequences + 1], from 1 on, like the next four.
   int64_t row_count = 0;
@@ -87,6 +88,7 @@ class AttentionPlanner {
   /// Rows of partial results that any one pass may need.
   int32_t max_partial_rows() const { return max_partial_rows_; }
   const AttentionPlanLayout& layout() const { return layout_; }
+  bool deterministic() const { return limits_.deterministic; }
 
   /// Fills `plan` (plan_bytes, host) for a step of these sequences, in any order of their rows.
   void Plan(std::span<const AttentionSequence> sequences, std::byte* plan,
@@ -96,8 +98,6 @@ class AttentionPlanner {
   /// `bucket` alone. Rows below `bucket` that no sequence has become zero.
   void PlanDecode(std::span<const AttentionSequence> sequences, int32_t bucket, std::byte* plan,
                   AttentionLaunch* launch) const;
-
-  static constexpr int32_t kMaxSegments = 16;
 
  private:
   struct Filling;

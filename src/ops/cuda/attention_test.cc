@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "ops/cuda/paged_batch_for_test.h"
+#include "ops/cuda/step_slot.h"
 
 namespace weft::ops::cuda {
 namespace {
@@ -34,7 +35,7 @@ struct Runner {
     DeviceBytes out(queries.bytes());
     out.Poison();
     planner.Plan(sequences, slot.data(), &launch);
-    EXPECT_EQ(LaunchPlanUpload(slot.data(), plan.data(), nullptr), cudaSuccess);
+    EXPECT_EQ(LaunchSlotUpload(slot.data(), plan.data(), nullptr), cudaSuccess);
     AttentionParams params = batch.Params();
     params.queries = queries.data();
     params.out = out.data();
@@ -167,7 +168,7 @@ void ReplayDecodes(bool deterministic) {
     ASSERT_EQ(runner.launch.passes, captured);
     out.Poison();
     runner.scratch.Poison();
-    ASSERT_EQ(LaunchPlanUpload(runner.slot.data(), runner.plan.data(), stream), cudaSuccess);
+    ASSERT_EQ(LaunchSlotUpload(runner.slot.data(), runner.plan.data(), stream), cudaSuccess);
     ASSERT_EQ(cudaGraphLaunch(executable, stream), cudaSuccess);
     ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
     const auto all = out.Get<uint16_t>(static_cast<size_t>(kBucket * batch.row_elements()));

@@ -40,6 +40,8 @@ struct AttentionWork {
   int32_t items = 0;  ///< Blocks of the grid.
   int32_t tile_rows = 0;
   bool split = false;
+  /// A row's result must not depend on the rows that share its tile: tiles of 64 alone.
+  bool fixed_order = false;
 };
 
 }  // namespace weft::ops::cuda

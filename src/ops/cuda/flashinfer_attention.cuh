@@ -16,6 +16,29 @@ namespace weft::ops::cuda::paged {
 using Element = __nv_bfloat16;
 using CausalSoftmax = flashinfer::DefaultAttention<false, false, false, false>;
 
+/// The same, with scores scaled before anything else. FlashInfer scales inside exp2(s * scale - m *
+/// scale), which the compiler contracts, so that a block of tokens that a row may not see still
+/// multiplies the row's sums by exp2 of a rounding error. With a scale of 1 it multiplies by one,
+/// and what a row becomes no longer depends on who shares its tile.
+struct FixedOrderSoftmax : flashinfer::AttentionVariantBase {
+  static constexpr float sm_scale_log2 = 1.0F;
+  uint32_t qo_len, kv_len, window_left;
+  float scale_log2;
+
+  template <typename Params>
+  __device__ __host__ FixedOrderSoftmax(const Params& params, uint32_t sequence, uint8_t*)
+      : qo_len(params.get_qo_len(sequence)),
+        kv_len(params.get_kv_len(sequence)),
+        window_left(kv_len),
+        scale_log2(params.sm_scale * flashinfer::math::log2e) {}
+
+  template <typename Params, typename T>
+  __device__ __forceinline__ T LogitsTransform(const Params&, T logits, uint32_t, uint32_t,
+                                               uint32_t, uint32_t, uint32_t) {
+    return logits * scale_log2;
+  }
+};
+
 /// What FlashInfer's kernel reads; the names are its own.
 template <typename Out>
 struct PagedParams {
@@ -103,14 +126,14 @@ struct BlockShape {
   static constexpr uint32_t kMmaKv = kTileRows > 16 ? 4 : 2;
 };
 
-template <int kHeadDim, int kTileRows, typename Out>
+template <int kHeadDim, int kTileRows, typename Out, typename Softmax>
 struct Kernel {
   using Shape = BlockShape<kTileRows>;
   using Traits =
       flashinfer::KernelTraits<flashinfer::MaskMode::kCausal, kTileRows, Shape::kMmaQ,
                                Shape::kMmaKv, kHeadDim / 16, kHeadDim / 16, Shape::kWarpsQ,
                                Shape::kWarpsKv, flashinfer::PosEncodingMode::kNone, Element,
-                               Element, Out, float, int32_t, CausalSoftmax>;
+                               Element, Out, float, int32_t, Softmax>;
   static_assert(!Traits::IsInvalid());
   static constexpr size_t kSharedBytes = sizeof(typename Traits::SharedStoragePaged);
 
@@ -131,28 +154,32 @@ struct Kernel {
   }
 };
 
-template <int kHeadDim, int kTileRows>
+template <int kHeadDim, int kTileRows, typename Softmax = CausalSoftmax>
 cudaError_t PrepareTile() {
-  const cudaError_t error = Kernel<kHeadDim, kTileRows, Element>::Prepare();
-  return error != cudaSuccess ? error : Kernel<kHeadDim, kTileRows, float>::Prepare();
+  const cudaError_t error = Kernel<kHeadDim, kTileRows, Element, Softmax>::Prepare();
+  return error != cudaSuccess ? error : Kernel<kHeadDim, kTileRows, float, Softmax>::Prepare();
 }
 
 template <int kHeadDim>
 cudaError_t PrepareFlashInfer() {
   cudaError_t error = PrepareTile<kHeadDim, 16>();
   if (error == cudaSuccess) error = PrepareTile<kHeadDim, 64>();
+  if (error == cudaSuccess) error = PrepareTile<kHeadDim, 64, FixedOrderSoftmax>();
   if (error == cudaSuccess) error = PrepareTile<kHeadDim, 128>();
   return error;
 }
 
-template <int kHeadDim, int kTileRows>
+template <int kHeadDim, int kTileRows, typename Softmax = CausalSoftmax>
 cudaError_t LaunchTile(const AttentionWork& work, cudaStream_t stream) {
-  return work.split ? Kernel<kHeadDim, kTileRows, float>::Launch(work, stream)
-                    : Kernel<kHeadDim, kTileRows, Element>::Launch(work, stream);
+  return work.split ? Kernel<kHeadDim, kTileRows, float, Softmax>::Launch(work, stream)
+                    : Kernel<kHeadDim, kTileRows, Element, Softmax>::Launch(work, stream);
 }
 
 template <int kHeadDim>
 cudaError_t LaunchFlashInfer(const AttentionWork& work, cudaStream_t stream) {
+  if (work.fixed_order)
+    return work.tile_rows == 64 ? LaunchTile<kHeadDim, 64, FixedOrderSoftmax>(work, stream)
+                                : cudaErrorInvalidValue;
   switch (work.tile_rows) {
     case 16:
       return LaunchTile<kHeadDim, 16>(work, stream);
