@@ -15,21 +15,16 @@ constexpr int kWarp = 32;
 /// bf16 elements of a 16-byte load.
 constexpr int kVector = 8;
 
-/// Weights: read once, by nobody else.
-__device__ inline uint4 LoadWeights(const void* address) {
-  uint4 value;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-               : "l"(address));
-  return value;
-}
-
 /// What a kernel before this one wrote: from L2, where it surely is.
 __device__ inline uint4 LoadFresh(const void* address) {
   return __ldcg(static_cast<const uint4*>(address));
 }
 __device__ inline float4 LoadFreshFloats(const float* address) {
   return __ldcg(reinterpret_cast<const float4*>(address));
+}
+
+__device__ inline uint32_t SharedAddress(const void* shared) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
 }
 
 /// Copies 16 bytes to shared memory, or zeros when not `valid`.
@@ -114,6 +109,7 @@ struct LoraUnit {
   int index;       ///< Of the operator's projections.
   int projection;  ///< Of all.
   int unit;
+  int units;  ///< Of the entry.
   int64_t scratch;  ///< In floats.
 };
 
@@ -135,6 +131,7 @@ __device__ inline LoraUnit FindUnit(const LoraParams& params, const LoraUnits& u
   found.index = entry % projections;
   found.projection = first + found.index;
   found.unit = unit - units.begin[entry];
+  found.units = units.begin[entry + 1] - units.begin[entry];
   found.scratch = int64_t{units.scratch[entry]} * kLoraTile;
   found.tiles = nullptr;
   found.module = {0.0F, 0, 0};

@@ -4,8 +4,11 @@
 namespace weft::ops::cuda {
 
 cudaError_t PrepareLoraKernels(int32_t shared_limit) {
-  const cudaError_t error = PreparePrefillShrink(shared_limit);
-  return error != cudaSuccess ? error : PreparePrefillExpand(shared_limit);
+  for (const cudaError_t error : {PrepareDecodeShrink(), PrepareDecodeExpand(),
+                                  PreparePrefillShrink(shared_limit),
+                                  PreparePrefillExpand(shared_limit)})
+    if (error != cudaSuccess) return error;
+  return cudaSuccess;
 }
 
 void LaunchLoraShrink(const LoraParams& params, cudaStream_t stream) {

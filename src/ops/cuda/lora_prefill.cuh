@@ -51,8 +51,30 @@ using TileSums = float[2][8][4];
 __device__ inline int WarpRow() { return static_cast<int>(threadIdx.x) / kWarp % 4 * 32; }
 __device__ inline int WarpColumn() { return static_cast<int>(threadIdx.x) / kWarp / 4 * 64; }
 
-/// acc += left * right^T for one stage. `columns` of the warp's 64 are of use.
-__device__ inline void MultiplyStage(const std::byte* stage, int columns, TileSums& acc) {
+/// acc += left * right^T for 32 columns of the warp's 64 in one block of a stage. The products are
+/// issued so that neighbours do not wait for each other; each sum keeps Multiply32's order.
+__device__ inline void MultiplyGroup(const uint4 (&low)[2], const uint4 (&high)[2],
+                                     const std::byte* right, int group, TileSums& acc) {
+  const int lane = threadIdx.x % kWarp;
+  uint4 b[4];
+#pragma unroll
+  for (int j = 0; j < 4; ++j)
+    b[j] = *reinterpret_cast<const uint4*>(right + (group * 32 + SpreadColumn(lane / 4, j)) * 64);
+#pragma unroll
+  for (int j = 0; j < 4; ++j)
+#pragma unroll
+    for (int m = 0; m < 2; ++m)
+      Multiply(acc[m][group * 4 + j], low[m].x, high[m].x, low[m].y, high[m].y, b[j].x, b[j].y);
+#pragma unroll
+  for (int j = 0; j < 4; ++j)
+#pragma unroll
+    for (int m = 0; m < 2; ++m)
+      Multiply(acc[m][group * 4 + j], low[m].z, high[m].z, low[m].w, high[m].w, b[j].z, b[j].w);
+}
+
+/// acc += left * right^T for one stage and the first kGroups x 32 columns of the warp's 64.
+template <int kGroups>
+__device__ inline void MultiplyStage(const std::byte* stage, TileSums& acc) {
   const int lane = threadIdx.x % kWarp;
   const std::byte* left = stage + (WarpRow() + lane / 4) * 64 + lane % 4 * 16;
   const std::byte* right = stage + kSideBytes + WarpColumn() * 64 + lane % 4 * 16;
@@ -66,21 +88,9 @@ __device__ inline void MultiplyStage(const std::byte* stage, int columns, TileSu
       high[m] = *reinterpret_cast<const uint4*>(left + block * kBlockBytes + (m * 16 + 8) * 64);
     }
 #pragma unroll
-    for (int group = 0; group < 2; ++group) {
-      if (group * 32 >= columns) continue;
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const uint4 b = *reinterpret_cast<const uint4*>(
-            right + block * kBlockBytes + (group * 32 + SpreadColumn(lane / 4, j)) * 64);
-#pragma unroll
-        for (int m = 0; m < 2; ++m) Multiply32(acc[m][group * 4 + j], low[m], high[m], b);
-      }
-    }
+    for (int group = 0; group < kGroups; ++group)
+      MultiplyGroup(low, high, right + block * kBlockBytes, group, acc);
   }
-}
-
-__device__ inline uint32_t SharedAddress(const void* shared) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
 }
 
 }  // namespace weft::ops::cuda

@@ -101,7 +101,7 @@ __device__ void ExpandOneTile(const LoraParams& params, const ExpandTile& tile, 
     WaitCopies<kStages - 2>();
     __syncthreads();
     copy(stage + kStages - 1);
-    MultiplyStage(shared + stage % kStages * kStageBytes, kSide, acc);
+    MultiplyStage<2>(shared + stage % kStages * kStageBytes, acc);
     if ((stage + 1) % stages_each != 0) continue;
     StoreDelta(params, tile, tile.first_out + stage / stages_each * kSide, acc);
 #pragma unroll

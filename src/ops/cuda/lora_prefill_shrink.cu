@@ -133,7 +133,11 @@ __device__ void ShrinkOneTile(const LoraParams& params, const ShrinkTile& tile, 
       CopyStage(params, source, first_column + ahead * kStageColumns,
                 address + ahead % kStages * kStageBytes);
     CommitCopies();
-    MultiplyStage(shared + stage % kStages * kStageBytes, columns - WarpColumn(), acc);
+    const std::byte* filled = shared + stage % kStages * kStageBytes;
+    if (columns > WarpColumn() + 32)
+      MultiplyStage<2>(filled, acc);
+    else if (columns > WarpColumn())
+      MultiplyStage<1>(filled, acc);
     if ((stage + 1) % kChainStages == 0 || stage + 1 == stages)
       EndChain(stage < kChainStages, acc, total);
   }

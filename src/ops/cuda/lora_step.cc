@@ -21,22 +21,23 @@ struct EntryWork {
 
 int64_t& Units(EntryWork& work, LoraWork kind) { return work.units[static_cast<size_t>(kind)]; }
 
-EntryWork WorkOf(int64_t rows, int64_t tiles, int32_t in, int32_t out) {
+EntryWork WorkOf(int32_t rows, int32_t tiles, int32_t in, int32_t out) {
   EntryWork work;
-  const int64_t splits = LoraSplits(in);
+  const int32_t splits = LoraSplits(in);
   if (tiles == 0) {
     Units(work, LoraWork::kDecodeExpand) = CeilDiv(rows, kZeroRows) * CeilDiv(out, kZeroOut);
-  } else if (rows <= kLoraDecodeRows) {
-    Units(work, LoraWork::kDecodeShrink) = splits * tiles;
-    Units(work, LoraWork::kDecodeExpand) = CeilDiv(out, DecodeOut(static_cast<int>(tiles)));
-    work.scratch = splits * tiles * rows;
+  } else if (IsDecode(rows, tiles)) {
+    Units(work, LoraWork::kDecodeShrink) = splits * tiles * (kLoraTile / kDecodeRanks);
+    Units(work, LoraWork::kDecodeExpand) = CeilDiv(out, DecodeOut(tiles));
+    work.scratch = int64_t{splits} * tiles * rows;
   } else {
     const int64_t blocks = CeilDiv(rows, kPrefillRows);
     Units(work, LoraWork::kPrefillShrink) = splits * CeilDiv(tiles, kPrefillTiles) * blocks;
-    Units(work, LoraWork::kPrefillReduce) = CeilDiv(tiles * rows * 4, kReduceUnit);
+    Units(work, LoraWork::kPrefillReduce) = CeilDiv(int64_t{tiles} * rows * 4, kReduceUnit);
     Units(work, LoraWork::kPrefillExpand) = CeilDiv(out, kPrefillOut) * blocks;
     // The splits' sums, and behind them the finished ones in bf16.
-    work.scratch = splits * tiles * rows + CeilDiv(tiles * rows, 2);
+    const int64_t tile_rows = int64_t{tiles} * rows;
+    work.scratch = splits * tile_rows + CeilDiv(tile_rows, 2);
   }
   return work;
 }

@@ -41,9 +41,9 @@ inline constexpr int kMaxLoraTiles = 32;
 inline constexpr int kLoraChain = 256;
 inline constexpr int kLoraSplit = 4 * kLoraChain;
 
-/// A group of more rows than this is worked on in tiles of rows ("prefill"); the others read each
-/// weight once for 16 rows ("decode").
-inline constexpr int kLoraDecodeRows = 32;
+/// A module for few rows is read once ("decode"); for more, it is worked on in tiles of rows
+/// ("prefill"). Either gives the same bits. Decode keeps A x of all rows at hand.
+constexpr bool IsDecode(int rows, int tiles) { return rows <= 16 || (rows <= 32 && tiles <= 16); }
 /// The shapes of work units. Rows and ranks of a prefill shrink, rows and outputs of a prefill
 /// expand, float4 of a prefill reduction.
 inline constexpr int kPrefillRows = 128;
@@ -54,8 +54,10 @@ inline constexpr int kReduceUnit = 1024;
 inline constexpr int kZeroRows = 16;
 inline constexpr int kZeroOut = 2048;
 
-/// Outputs of a decode expand's unit, so that its weights are 32 KiB for each rank.
-constexpr int DecodeOut(int tiles) { return tiles <= 2 ? 512 : tiles <= 4 ? 256 : 128; }
+/// Ranks of a decode shrink's unit, half a tile: 16 KiB of weights for one split.
+inline constexpr int kDecodeRanks = 8;
+/// Outputs of a decode expand's unit: 16 KiB of weights for ranks up to 128.
+constexpr int DecodeOut(int tiles) { return tiles <= 2 ? 256 : tiles <= 4 ? 128 : 64; }
 constexpr int LoraSplits(int in) { return (in + kLoraSplit - 1) / kLoraSplit; }
 
 /// One module in an adapter's table.
