@@ -133,8 +133,8 @@ Status CudaOperators::Allocate() {
   attention_scratch_ = take();
   lora_scratch_ = reinterpret_cast<float*>(take());
   ReserveMetadata();
-  WEFT_RETURN_IF_ERROR(metadata_.Allocate(device_));
-  return PrepareSampling();
+  WEFT_RETURN_IF_ERROR(PrepareSampling());
+  return metadata_.Allocate(device_);
 }
 
 Status CudaOperators::PrepareKernels() {
@@ -168,7 +168,7 @@ void CudaOperators::ReserveMetadata() {
 }
 
 Bytes CudaOperators::workspace_bytes() const {
-  return workspace_.size() + gemm_->workspace_bytes() + metadata_.device_bytes() +
+  return workspace_.size() + sample_scratch_.size() + gemm_->workspace_bytes() + metadata_.device_bytes() +
          adapter_tables_.device_bytes();
 }
 
@@ -250,7 +250,7 @@ void CudaOperators::PlanAttention(const StepRows& step, bool decode) {
   } else {
     attention_planner_->Plan(attention_sequences_, plan, &attention_launch_);
   }
-  WEFT_CUDA_CHECK(LaunchPlanUpload(plan, metadata_.Device<std::byte>(attention_plan_), stream_));
+  WEFT_CUDA_CHECK(LaunchSlotUpload(plan, metadata_.Device<std::byte>(attention_plan_), stream_));
 }
 
 void CudaOperators::EndLayers() {

@@ -18,6 +18,8 @@
 #include "ops/cuda/decode_graphs.h"
 #include "ops/cuda/gemm.h"
 #include "ops/cuda/lora_step.h"
+#include "ops/cuda/sample_plan.h"
+#include "ops/cuda/sampler.h"
 #include "ops/cuda/step_metadata.h"
 #include "ops/operators.h"
 
@@ -58,6 +60,8 @@ class CudaOperators final : public Operators {
   Status PrepareKernels();
   void ReserveMetadata();
   Status PrepareSampling();
+  void SampleOnDevice(std::span<const SampleRow> samples, std::span<SampledToken> into);
+  void SampleOnHost(std::span<const SampleRow> samples, std::span<SampledToken> into);
 
   /// What kernels are told of the step: a value for each padded row, who adapts which rows, and how
   /// attention is cut into items.
@@ -105,8 +109,12 @@ class CudaOperators final : public Operators {
   float* rope_ = nullptr;         ///< [padded rows, head_dim]: cos, sin
   float* logits_ = nullptr;       ///< [padded logits rows, logits_stride_]
   int64_t logits_stride_ = 0;
-  device::Buffer host_logits_;  ///< [padded logits rows, logits_stride_], where tokens are chosen.
-  std::unique_ptr<cpu::Sampler> sampler_;
+  std::unique_ptr<SamplePlanner> sample_planner_;
+  device::Buffer sample_results_;
+  device::Buffer sample_scratch_;
+  device::Buffer host_results_;  ///< As sample_results_.
+  device::Buffer host_logits_;   ///< As logits_: for what the GPU's sampler has no room.
+  std::unique_ptr<cpu::Sampler> host_sampler_;
   std::byte* attention_scratch_ = nullptr;
   float* lora_scratch_ = nullptr;
 
@@ -116,6 +124,7 @@ class CudaOperators final : public Operators {
   MetadataSection slots_;
   MetadataSection logits_rows_;
   MetadataSection attention_plan_;
+  MetadataSection sample_plan_;
   MetadataSection lora_step_;  ///< A LoraStep and a row number for each row.
 
   std::byte* arena_ = nullptr;
