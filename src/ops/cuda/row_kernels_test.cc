@@ -159,50 +159,65 @@ std::vector<double> FinishedHead(const float* from, const float* bias, const flo
   return turned;
 }
 
-TEST_P(HeadKernelsTest, HeadsAreBiasedNormedTurnedAndStored) {
-  constexpr int32_t kAll = kHeads + 2 * kKvHeads;
-  const auto dim = static_cast<size_t>(head_dim());
-  const auto row_count = static_cast<size_t>(rows());
-  const auto qkv = RandomElements(row_count * kAll * dim, 1.0F, dtype(), 8);
-  const auto bias = RandomElements(kAll * dim, 1.0F, DType::kFloat32, 9);
-  const auto norm = RandomElements(dim, 1.0F, DType::kFloat32, 10);
-  const auto frequencies = RandomElements(dim / 2, 0.1F, DType::kFloat32, 11);
-  std::vector<int32_t> positions;
-  std::vector<int32_t> slots;
-  for (int32_t row = 0; row < rows(); ++row) {
-    positions.push_back(row * 17);
-    slots.push_back((row * 7 + 16) % (kPages * kPerPage));  // Different below 192 rows.
+/// What a step's rows bring to the heads' kernels.
+struct HeadRows {
+  HeadRows(DType dtype, int32_t rows, size_t dim, size_t heads, int32_t slot_count)
+      : qkv(RandomElements(static_cast<size_t>(rows) * heads * dim, 1.0F, dtype, 8)),
+        bias(RandomElements(heads * dim, 1.0F, DType::kFloat32, 9)),
+        norm(RandomElements(dim, 1.0F, DType::kFloat32, 10)),
+        frequencies(RandomElements(dim / 2, 0.1F, DType::kFloat32, 11)) {
+    for (int32_t row = 0; row < rows; ++row) {
+      positions.push_back(row * 17);
+      slots.push_back((row * 7 + 16) % slot_count);  // Different below 192 rows.
+    }
   }
-  const PoisonedElements device_qkv(dtype(), qkv);
-  const PoisonedElements device_bias(DType::kFloat32, bias);
-  const PoisonedElements device_norm(DType::kFloat32, norm);
-  const PoisonedElements device_frequencies(DType::kFloat32, frequencies);
-  const DeviceInts device_positions(positions);
-  const DeviceInts device_slots(slots);
-  const PoisonedElements rope(DType::kFloat32, row_count * dim);
-  LaunchRopeRows({device_frequencies.data<float>(), device_positions.data(), rope.data<float>(),
-                  rows(), head_dim()},
-                 nullptr);
+
+  std::vector<float> qkv, bias, norm, frequencies;
+  std::vector<int32_t> positions, slots;
+};
+
+TEST_P(HeadKernelsTest, RopeRowsAreCosinesThenSines) {
+  const auto dim = static_cast<size_t>(head_dim());
+  const HeadRows in(dtype(), rows(), dim, 1, kPages * kPerPage);
+  const PoisonedElements frequencies(DType::kFloat32, in.frequencies);
+  const DeviceInts positions(in.positions);
+  const PoisonedElements rope(DType::kFloat32, static_cast<size_t>(rows()) * dim);
+  LaunchRopeRows(
+      {frequencies.data<float>(), positions.data(), rope.data<float>(), rows(), head_dim()},
+      nullptr);
   const auto turns = rope.Get();
-  for (size_t i = 0; i < row_count * dim; ++i) {
-    const float angle = static_cast<float>(positions[i / dim]) * frequencies[i % (dim / 2)];
+  for (size_t i = 0; i < turns.size(); ++i) {
+    const float angle = static_cast<float>(in.positions[i / dim]) * in.frequencies[i % (dim / 2)];
     ASSERT_NEAR(turns[i], i % dim < dim / 2 ? std::cos(angle) : std::sin(angle), 1e-6);
   }
+}
+
+TEST_P(HeadKernelsTest, HeadsAreBiasedNormedTurnedAndStored) {
+  constexpr int32_t kAll = kHeads + 2 * kKvHeads;
   constexpr size_t kRegion = size_t{kPerPage} * kKvHeads;
+  const auto dim = static_cast<size_t>(head_dim());
+  const auto row_count = static_cast<size_t>(rows());
+  const HeadRows in(dtype(), rows(), dim, kAll, kPages * kPerPage);
+  const auto turns = RandomElements(row_count * dim, 1.0F, DType::kFloat32, 12);
+  const PoisonedElements qkv(dtype(), in.qkv);
+  const PoisonedElements bias(DType::kFloat32, in.bias);
+  const PoisonedElements norm(DType::kFloat32, in.norm);
+  const PoisonedElements rope(DType::kFloat32, turns);
+  const DeviceInts slots(in.slots);
   for (const bool plain : {false, true}) {
     const PoisonedElements pages(dtype(), kPages * 2 * kRegion * dim);
     const PoisonedElements queries(dtype(), row_count * kHeads * dim);
     FinishHeadsParams params;
     params.dtype = dtype();
-    params.qkv = device_qkv.data();
+    params.qkv = qkv.data();
     if (!plain) {
-      params.q_bias = device_bias.data<float>();
+      params.q_bias = bias.data<float>();
       params.k_bias = params.q_bias + kHeads * dim;
       params.v_bias = params.k_bias + kKvHeads * dim;
-      params.q_norm = params.k_norm = device_norm.data<float>();
+      params.q_norm = params.k_norm = norm.data<float>();
       params.rope = rope.data<float>();
     }
-    params.slots = device_slots.data();
+    params.slots = slots.data();
     params.queries = queries.data();
     params.arena = pages.data<std::byte>();
     params.v_offset = static_cast<int64_t>(kRegion * dim) * SizeOf(dtype());
@@ -223,10 +238,10 @@ TEST_P(HeadKernelsTest, HeadsAreBiasedNormedTurnedAndStored) {
       for (size_t head = 0; head < kAll; ++head) {
         const bool is_v = head >= kHeads + kKvHeads;
         const auto expected =
-            FinishedHead(&qkv[(row * kAll + head) * dim], plain ? nullptr : &bias[head * dim],
-                         plain || is_v ? nullptr : norm.data(),
+            FinishedHead(&in.qkv[(row * kAll + head) * dim], plain ? nullptr : &in.bias[head * dim],
+                         plain || is_v ? nullptr : in.norm.data(),
                          plain || is_v ? nullptr : &turns[row * dim], head_dim());
-        const auto slot = static_cast<size_t>(slots[row]);
+        const auto slot = static_cast<size_t>(in.slots[row]);
         const size_t region = (slot / kPerPage * 2 + (is_v ? 1 : 0)) * kRegion;
         const float* actual =
             head < kHeads
