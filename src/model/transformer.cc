@@ -40,13 +40,17 @@ Result<std::unique_ptr<Transformer>> Transformer::Create(const ModelConfig& conf
 }
 
 void Transformer::BindPages(std::byte* arena, int32_t page_count) {
+  arena_ = arena;
   operators_->BindPages(arena, page_count);
 }
 
 void Transformer::WarmUp() {
-  ops::AdapterTable nothing;  // An adapter that leaves everything as it is.
-  nothing.modules.resize(static_cast<size_t>(config_.layers) * kProjectionCount);
-  const auto adapter = std::make_shared<const ops::AdapterTable>(std::move(nothing));
+  // A page holds the largest tile of 16; whatever page 0 holds will do.
+  const ops::LoraTile tile = {arena_, arena_, ops::kRankTileGranule};
+  ops::AdapterTable table;
+  table.modules.assign(static_cast<size_t>(config_.layers) * kProjectionCount,
+                       ops::LoraModule{std::span(&tile, 1), 1.0F});
+  const auto adapter = std::make_shared<const ops::AdapterTable>(std::move(table));
   const auto params = std::make_shared<const ops::SamplingParams>();
   for (const int32_t rows : operators_->WarmUpRows()) {
     for (const bool adapted : {false, true}) {

@@ -73,6 +73,7 @@ class Transformer {
   const ModelConfig config_;
   const TransformerOptions options_;
   ops::KvLayout kv_;
+  std::byte* arena_ = nullptr;
   std::unique_ptr<ops::Operators> operators_;
   std::unique_ptr<ModelWeights> weights_;
 };

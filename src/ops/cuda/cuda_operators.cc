@@ -110,28 +110,34 @@ Status CudaOperators::Allocate() {
       std::max({int64_t{config_.hidden}, query_size, int64_t{config_.intermediate}});
   const int64_t wide = std::max(query_size + 2 * kv_size, 2 * int64_t{config_.intermediate});
   logits_stride_ = RoundUp(config_.vocabulary, kGranule);
-  const Bytes sizes[] = {
-      rows * config_.hidden * 4,   rows * h_width * element,
-      rows * wide * element,       rows * query_size * element,
-      rows * config_.head_dim * 4, PaddedRows(options_.max_logits_rows) * logits_stride_ * 4};
+  const int64_t logits_rows = PaddedRows(options_.max_logits_rows);
+  const int64_t lora_floats =
+      LoraScratchFloats(lora_shape_, static_cast<int32_t>(rows), options_.max_lora_rank);
+  std::byte* x = nullptr;
+  std::byte* rope = nullptr;
+  std::byte* logits = nullptr;
+  std::byte* lora_scratch = nullptr;
+  const std::pair<std::byte**, Bytes> parts[] = {
+      {&x, rows * config_.hidden * 4},
+      {&h_, rows * h_width * element},
+      {&wide_, rows * wide * element},
+      {&queries_, rows * query_size * element},
+      {&rope, rows * config_.head_dim * 4},
+      {&logits, logits_rows * logits_stride_ * 4},
+      {&attention_scratch_, attention_->scratch_bytes()},
+      {&lora_scratch, lora_floats * 4}};
   Bytes total = 0;
-  for (const Bytes size : sizes) total += RoundUp(size, kAlignment);
+  for (const auto& [part, bytes] : parts) total += RoundUp(bytes, kAlignment);
   WEFT_ASSIGN_OR_RETURN(workspace_, device_.AllocateDevice(total));
   std::byte* next = workspace_.data();
-  size_t taken = 0;
-  const auto take = [&] {
-    std::byte* at = next;
-    next += RoundUp(sizes[taken++], kAlignment);
-    return at;
-  };
-  x_ = reinterpret_cast<float*>(take());
-  h_ = take();
-  wide_ = take();
-  queries_ = take();
-  rope_ = reinterpret_cast<float*>(take());
-  logits_ = reinterpret_cast<float*>(take());
-  attention_scratch_ = take();
-  lora_scratch_ = reinterpret_cast<float*>(take());
+  for (const auto& [part, bytes] : parts) {
+    *part = next;
+    next += RoundUp(bytes, kAlignment);
+  }
+  x_ = reinterpret_cast<float*>(x);
+  rope_ = reinterpret_cast<float*>(rope);
+  logits_ = reinterpret_cast<float*>(logits);
+  lora_scratch_ = reinterpret_cast<float*>(lora_scratch);
   ReserveMetadata();
   WEFT_RETURN_IF_ERROR(PrepareSampling());
   return metadata_.Allocate(device_);

@@ -26,29 +26,41 @@ __device__ int FirstOut(const DecodeCursor& cursor) {
          static_cast<int>(threadIdx.x) / kWarp * ColumnsOf(cursor.tiles) * 8;
 }
 
-/// Starts the copy of this thread's weights of one pass of the cursor's unit. Zeros where there are
-/// none.
-__device__ void CopyWeights(const LoraParams& params, const DecodeCursor& cursor, int pass,
-                            std::byte* ring, int stage) {
-  if (cursor.tiles == 0) return;
+/// Starts the copy of the warp's weights of one pass of the cursor's unit. Zeros where there are
+/// none. Cell column * blocks + block has the outputs of `column` and the ranks of `block`.
+template <int kColumns>
+__device__ void CopyPass(const LoraParams& params, const DecodeCursor& cursor, int pass,
+                         uint32_t to) {
+  constexpr int kBlocks = kRingCells / kColumns;
   const int lane = threadIdx.x % kWarp;
   const int half = lane % 2;
-  const int columns = ColumnsOf(cursor.tiles);
-  const int blocks = kRingVectors / columns;
+  const int out = FirstOut(cursor) + lane / 4;
   const int limit = params.delta[cursor.found.index].out;
-  const int first_out = FirstOut(cursor) + lane / 4;
 #pragma unroll
-  for (int i = 0; i < kRingVectors; ++i) {
-    const int tile = pass * kPassTiles + i % blocks * 2 + lane % 4 / 2;
-    const int out = first_out + i / blocks * 8;
+  for (int block = 0; block < kBlocks; ++block) {
+    const int tile = pass * kPassTiles + block * 2 + lane % 4 / 2;
     const int width = WidthOf(cursor.found.module, tile);
-    const bool valid = half * kVector < width && out < limit;
-    const __nv_bfloat16* b = params.x;
-    if (valid)
-      b = reinterpret_cast<const __nv_bfloat16*>(__ldg(&cursor.found.tiles[tile].b)) +
-          int64_t{out} * width + half * kVector;
-    CopyAsync(SharedAddress(RingVector(ring, stage, i)), b, valid);
+    const bool exists = half * kVector < width;
+    const uint64_t tile_b = exists ? __ldg(&cursor.found.tiles[tile].b) : 0;
+    const auto* b =
+        reinterpret_cast<const __nv_bfloat16*>(tile_b) + out * width + half * kVector;
+    const int outs = exists ? limit - out : 0;
+#pragma unroll
+    for (int column = 0; column < kColumns; ++column)
+      CopyAsync(to + (column * kBlocks + block) * kCellBytes, b + column * 8 * width,
+                column * 8 < outs);
   }
+}
+
+__device__ void CopyWeights(const LoraParams& params, const DecodeCursor& cursor, int pass,
+                            uint32_t to) {
+  if (cursor.tiles == 0) return;
+  if (ColumnsOf(cursor.tiles) == 8)
+    CopyPass<8>(params, cursor, pass, to);
+  else if (ColumnsOf(cursor.tiles) == 4)
+    CopyPass<4>(params, cursor, pass, to);
+  else
+    CopyPass<2>(params, cursor, pass, to);
 }
 
 /// Adds the splits, scales, rounds: A x as the product with B takes it. Synchronises the block
@@ -94,51 +106,59 @@ using UnitSums = float[kMostRowTiles][kColumns][4];
 
 /// acc += the product of one pass.
 template <int kColumns>
-__device__ void MultiplyPass(const DecodeCursor& cursor, int pass, const __nv_bfloat16* sums,
-                             std::byte* ring, int stage, UnitSums<kColumns>& acc) {
-  constexpr int kBlocks = kRingVectors / kColumns;
+__device__ void MultiplyPass(const DecodeCursor& cursor, int pass, uint32_t sums, uint32_t stage,
+                             UnitSums<kColumns>& acc) {
+  constexpr int kBlocks = kRingCells / kColumns;
   const int lane = threadIdx.x % kWarp;
-  const int stride = SumStride(cursor.tiles);
+  const int stride = SumStride(cursor.tiles) * 2;
   const int rows = cursor.found.group->rows;
-  const __nv_bfloat16* at =
-      sums + lane / 4 * stride + pass * kPassTiles * kLoraTile + lane % 4 * kVector;
+  const uint32_t at =
+      sums + lane % 16 * stride + pass * kPassTiles * kLoraTile * 2 + lane / 16 * 16;
 #pragma unroll
   for (int m = 0; m < kMostRowTiles; ++m) {
     if (m * kRowTile >= rows) break;
 #pragma unroll
     for (int block = 0; block < kBlocks; ++block) {
-      const __nv_bfloat16* low_at = at + m * kRowTile * stride + block * 32;
-      const uint4 low = *reinterpret_cast<const uint4*>(low_at);
-      const uint4 high = *reinterpret_cast<const uint4*>(low_at + 8 * stride);
+      const uint32_t from = at + m * kRowTile * stride + block * 64;
+      const uint4 a[2] = {LoadMatrices(from), LoadMatrices(from + 32)};
 #pragma unroll
       for (int column = 0; column < kColumns; ++column)
-        Multiply32(acc[m][column], low, high,
-                   *RingVector(ring, stage, column * kBlocks + block));
+        Multiply32(acc[m][column], a,
+                   LoadMatrices(stage + (column * kBlocks + block) * kCellBytes));
     }
   }
 }
 
+/// The numbers of this lane's rows.
+using LaneRows = int[kMostRowTiles][2];
+
+__device__ void FindRows(const LoraParams& params, const LoraGroup& group, LaneRows& numbers) {
+#pragma unroll
+  for (int m = 0; m < kMostRowTiles; ++m)
+#pragma unroll
+    for (int high = 0; high < 2; ++high)
+      numbers[m][high] = RowNumber(params, group,
+                                   m * kRowTile + high * 8 +
+                                       static_cast<int>(threadIdx.x) % kWarp / 4);
+}
+
 template <int kColumns>
 __device__ void StoreDelta(const LoraParams& params, const DecodeCursor& cursor,
-                           const UnitSums<kColumns>& acc) {
+                           const LaneRows& numbers, const UnitSums<kColumns>& acc) {
   const int lane = threadIdx.x % kWarp;
   const LoraDelta& delta = params.delta[cursor.found.index];
-  const LoraGroup& group = *cursor.found.group;
   const int first_out = FirstOut(cursor) + lane % 4 * 2;
 #pragma unroll
   for (int m = 0; m < kMostRowTiles; ++m)
 #pragma unroll
     for (int high = 0; high < 2; ++high) {
-      const int row = m * kRowTile + high * 8 + lane / 4;
-      if (row >= group.rows) continue;
-      __nv_bfloat16* y = delta.y + RowNumbers(params)[group.first + row] * delta.stride;
+      if (m * kRowTile + high * 8 + lane / 4 >= cursor.found.group->rows) continue;
+      __nv_bfloat16* y = delta.y + numbers[m][high] * delta.stride + first_out;
 #pragma unroll
-      for (int column = 0; column < kColumns; ++column) {
-        const int out = first_out + column * 8;
-        if (out < delta.out)
-          *reinterpret_cast<uint32_t*>(y + out) =
+      for (int column = 0; column < kColumns; ++column)
+        if (first_out + column * 8 < delta.out)
+          *reinterpret_cast<uint32_t*>(y + column * 8) =
               PackBf16(acc[m][column][2 * high], acc[m][column][2 * high + 1]);
-      }
     }
 }
 
@@ -161,68 +181,71 @@ __device__ void StoreZeros(const LoraParams& params, const DecodeCursor& cursor)
 
 /// Keeps the ring filled, a pass a stage.
 struct ExpandRing {
-  const LoraParams& params;
-  const LoraUnits& units;
-  std::byte* memory;
+  WarpRing warp;
   DecodeCursor ahead;
   int ahead_pass = 0;
   int ahead_stage = 0;
   int stage = 0;
 
   /// Starts the next stage's copy, if the block's share has another.
-  __device__ void CopyNext() {
+  __device__ void CopyNext(const LoraParams& params, const LoraUnits& units) {
+    StageWasRead();
     if (ahead.number < ahead.end) {
-      CopyWeights(params, ahead, ahead_pass, memory, ahead_stage);
-      ahead_stage = (ahead_stage + 1) % kRingStages;
+      CopyWeights(params, ahead, ahead_pass, warp.copy_to + ahead_stage * kStageOfRing);
       if (++ahead_pass == PassesOf(ahead.tiles)) {
         ahead_pass = 0;
         Advance(params, units, ahead);
       }
     }
+    ahead_stage = NextStage(ahead_stage);
     CommitCopies();
   }
-  __device__ void NextStage() { stage = (stage + 1) % kRingStages; }
 };
 
 template <int kColumns>
-__device__ void ExpandUnit(const DecodeCursor& cursor, const __nv_bfloat16* sums,
+__device__ void ExpandUnit(const LoraParams& params, const LoraUnits& units,
+                           const DecodeCursor& cursor, const LaneRows& rows, uint32_t sums,
                            ExpandRing& ring) {
   UnitSums<kColumns> acc = {};
   for (int pass = 0; pass < PassesOf(cursor.tiles); ++pass) {
-    ring.CopyNext();
-    WaitCopies<kRingStages - 1>();
-    MultiplyPass<kColumns>(cursor, pass, sums, ring.memory, ring.stage, acc);
-    ring.NextStage();
+    ring.CopyNext(params, units);
+    WaitForStage();
+    MultiplyPass<kColumns>(cursor, pass, sums,
+                           ring.warp.read_from + ring.stage * kStageOfRing, acc);
+    ring.stage = NextStage(ring.stage);
   }
-  StoreDelta<kColumns>(ring.params, cursor, acc);
+  StoreDelta<kColumns>(params, cursor, rows, acc);
 }
 
-__global__ void __launch_bounds__(kDecodeThreads, 4)
+__global__ void __launch_bounds__(kDecodeThreads, 3)
     LoraDecodeExpand(const __grid_constant__ LoraParams params) {
   __shared__ LoraUnits units;
   __shared__ __align__(16) __nv_bfloat16 sums[kSumsElements];
-  extern __shared__ __align__(16) std::byte memory[];
+  extern __shared__ __align__(128) std::byte memory[];
   ReadUnits(params, LoraWork::kDecodeExpand, units);
   DecodeCursor cursor = ShareOfBlock(params, units);
-  ExpandRing ring = {params, units, memory, cursor};
-  for (int stage = 0; stage < kRingStages - 1; ++stage) ring.CopyNext();
+  ExpandRing ring = {RingOfWarp(memory), cursor};
+  for (int stage = 0; stage < kRingStages - 1; ++stage) ring.CopyNext(params, units);
+  LaneRows rows;
+  if (cursor.number < cursor.end) FindRows(params, *cursor.found.group, rows);
   WaitForKernelBefore();
   LetNextKernelStart();
   bool fresh = false;  // Whether `sums` are those of the cursor's entry.
   while (cursor.number < cursor.end) {
     if (cursor.tiles > 0 && !fresh) FinishSums(params, cursor, sums);
     if (cursor.tiles == 0) {
-      ring.CopyNext();
+      ring.CopyNext(params, units);
       StoreZeros(params, cursor);
-      ring.NextStage();
+      ring.stage = NextStage(ring.stage);
     } else if (ColumnsOf(cursor.tiles) == 8) {
-      ExpandUnit<8>(cursor, sums, ring);
+      ExpandUnit<8>(params, units, cursor, rows, SharedAddress(sums), ring);
     } else if (ColumnsOf(cursor.tiles) == 4) {
-      ExpandUnit<4>(cursor, sums, ring);
+      ExpandUnit<4>(params, units, cursor, rows, SharedAddress(sums), ring);
     } else {
-      ExpandUnit<2>(cursor, sums, ring);
+      ExpandUnit<2>(params, units, cursor, rows, SharedAddress(sums), ring);
     }
     fresh = !Advance(params, units, cursor);
+    if (!fresh && cursor.number < cursor.end) FindRows(params, *cursor.found.group, rows);
   }
 }
 

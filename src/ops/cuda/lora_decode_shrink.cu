@@ -5,11 +5,12 @@ namespace weft::ops::cuda {
 namespace {
 
 static_assert(kLoraSplit == kDecodeWarps * kLoraChain, "A warp sums a chain.");
-static_assert(kLoraChain == kRingVectors * 32 && kDecodeRanks == 8);
+static_assert(kLoraChain == kRingCells * 32 && kDecodeRanks == 8);
 
 constexpr int kHalves = kLoraTile / kDecodeRanks;
 
-/// Eight ranks of A over one split of the columns: half of a rank tile.
+/// The cursor's unit: eight ranks of A over one split of the columns, half of a rank tile. Halves
+/// come first, then tiles, then splits.
 struct ShrinkUnit {
   int half;
   int tile;
@@ -18,68 +19,93 @@ struct ShrinkUnit {
 
 __device__ ShrinkUnit UnitOf(const DecodeCursor& cursor) {
   const int tile = cursor.found.unit / kHalves;
-  return {cursor.found.unit % kHalves, tile % cursor.tiles, tile / cursor.tiles};
+  return {cursor.found.unit % kHalves, tile % max(1, cursor.tiles), tile / max(1, cursor.tiles)};
 }
 
-/// The first column of this thread's vectors; the next are 32 apart.
-__device__ int FirstColumn(int split) {
-  return split * kLoraSplit + static_cast<int>(threadIdx.x) / kWarp * kLoraChain +
-         static_cast<int>(threadIdx.x) % 4 * kVector;
+/// To the unit after `unit` of the same entry.
+__device__ void Step(int tiles, ShrinkUnit& unit) {
+  if (++unit.half < kHalves) return;
+  unit.half = 0;
+  if (++unit.tile < tiles) return;
+  unit.tile = 0;
+  ++unit.split;
 }
 
-/// Starts the copy of this thread's weights of the cursor's unit. Zeros where there are none.
-__device__ void CopyWeights(const LoraParams& params, const DecodeCursor& cursor, std::byte* ring,
-                            int stage) {
-  const ShrinkUnit unit = UnitOf(cursor);
-  const bool exists = unit.half * kDecodeRanks < WidthOf(cursor.found.module, unit.tile);
-  const int rank = unit.half * kDecodeRanks + threadIdx.x % kWarp / 4;
-  const int k = FirstColumn(unit.split);
-  const __nv_bfloat16* row = params.x;
-  if (exists)
-    row = reinterpret_cast<const __nv_bfloat16*>(__ldg(&cursor.found.tiles[unit.tile].a)) +
-          int64_t{rank} * params.in + k;
-#pragma unroll
-  for (int i = 0; i < kRingVectors; ++i) {
-    const bool valid = exists && k + i * 32 < params.in;
-    CopyAsync(SharedAddress(RingVector(ring, stage, i)), valid ? row + i * 32 : params.x, valid);
-  }
-}
-
-/// This warp's chain of x for 16 rows, as Multiply32 takes it.
-struct RowChain {
-  uint4 low[kRingVectors];
-  uint4 high[kRingVectors];
+/// A cursor with its unit at hand.
+struct ShrinkCursor {
+  DecodeCursor at;
+  ShrinkUnit unit;
 };
 
-/// Of rows [first, first + 16) of the group, of which `rows` exist.
-__device__ void LoadRows(const LoraParams& params, const LoraGroup& group, int split, int first,
+/// Returns whether x is another's: another entry or split.
+__device__ bool Advance(const LoraParams& params, const LoraUnits& units, ShrinkCursor& cursor) {
+  const int split = cursor.unit.split;
+  if (Advance(params, units, cursor.at)) {
+    cursor.unit = UnitOf(cursor.at);
+    return true;
+  }
+  Step(cursor.at.tiles, cursor.unit);
+  return cursor.unit.split != split;
+}
+
+/// The first column of this warp's chain.
+__device__ int ChainColumn(int split) {
+  return split * kLoraSplit + static_cast<int>(threadIdx.x) / kWarp * kLoraChain;
+}
+
+/// Starts the copy of the warp's weights of the cursor's unit. Zeros where there are none.
+__device__ void CopyWeights(const LoraParams& params, const ShrinkCursor& cursor,
+                            const WarpRing& ring, int stage) {
+  const int lane = threadIdx.x % kWarp;
+  const auto* a = reinterpret_cast<const __nv_bfloat16*>(
+      __ldg(&cursor.at.found.tiles[cursor.unit.tile].a));
+  const int rank = cursor.unit.half * kDecodeRanks + lane / 4;
+  const bool exists = rank < WidthOf(cursor.at.found.module, cursor.unit.tile);
+  const int k = ChainColumn(cursor.unit.split) + lane % 4 * kVector;
+  const __nv_bfloat16* row = a + int64_t{rank} * params.in + k;
+  const uint32_t to = ring.copy_to + stage * kStageOfRing;
+  const int columns = exists ? params.in - k : 0;
+#pragma unroll
+  for (int i = 0; i < kRingCells; ++i)
+    CopyAsync(to + i * kCellBytes, row + i * 32, i * 32 < columns);
+}
+
+/// This warp's chain of x for 16 rows, as the tensor cores take it.
+using RowChain = uint4[kRingCells][2];
+
+__device__ uint32_t LoadPair(const __nv_bfloat16* x, bool valid) {
+  return valid ? __ldcg(reinterpret_cast<const uint32_t*>(x)) : 0;
+}
+
+/// `low` and `high`: the numbers of this lane's rows, of which `rows` of 16 exist.
+__device__ void LoadRows(const LoraParams& params, int rows, int split, int low, int high,
                          RowChain& chain) {
   const int lane = threadIdx.x % kWarp;
-  const int rows = group.rows - first;
-  const int k = FirstColumn(split);
-  const int32_t* numbers = RowNumbers(params) + group.first + first;
-  const bool low_row = lane / 4 < rows;
-  const bool high_row = lane / 4 + 8 < rows;
-  const __nv_bfloat16* low = params.x + (low_row ? numbers[lane / 4] : 0) * params.x_stride + k;
-  const __nv_bfloat16* high =
-      params.x + (high_row ? numbers[lane / 4 + 8] : 0) * params.x_stride + k;
+  const int k = ChainColumn(split) + lane % 4 * 2;
+  const int columns = params.in - k;
+  const bool has_low = lane / 4 < rows;
+  const bool has_high = lane / 4 + 8 < rows;
+  const __nv_bfloat16* low_x = params.x + low * params.x_stride + k;
+  const __nv_bfloat16* high_x = params.x + high * params.x_stride + k;
 #pragma unroll
-  for (int i = 0; i < kRingVectors; ++i) {
-    chain.low[i] = make_uint4(0, 0, 0, 0);
-    chain.high[i] = make_uint4(0, 0, 0, 0);
-    const bool column = k + i * 32 < params.in;
-    if (low_row && column) chain.low[i] = LoadFresh(low + i * 32);
-    if (high_row && column) chain.high[i] = LoadFresh(high + i * 32);
-  }
+  for (int i = 0; i < kRingCells; ++i)
+#pragma unroll
+    for (int step = 0; step < 2; ++step) {
+      const int at = i * 32 + step * 16;
+      uint4& a = chain[i][step];
+      a.x = LoadPair(low_x + at, has_low && at < columns);
+      a.y = LoadPair(high_x + at, has_high && at < columns);
+      a.z = LoadPair(low_x + at + 8, has_low && at + 8 < columns);
+      a.w = LoadPair(high_x + at + 8, has_high && at + 8 < columns);
+    }
 }
 
 using ChainSums = float[kDecodeWarps][kRowTile][kDecodeRanks];
 
 /// Adds the warps' chains and writes the split's sums. Synchronises the block once: `sums` must not
 /// be the same at the next call.
-__device__ void StoreSplit(const LoraParams& params, const DecodeCursor& cursor, int first,
+__device__ void StoreSplit(const LoraParams& params, const ShrinkCursor& cursor, int first,
                            const float (&acc)[4], ChainSums& sums) {
-  const ShrinkUnit unit = UnitOf(cursor);
   const int lane = threadIdx.x % kWarp;
   const int warp = threadIdx.x / kWarp;
 #pragma unroll
@@ -89,63 +115,96 @@ __device__ void StoreSplit(const LoraParams& params, const DecodeCursor& cursor,
   __syncthreads();
   const int row = threadIdx.x / kDecodeRanks;
   const int rank = threadIdx.x % kDecodeRanks;
-  const int rows = cursor.found.group->rows;
+  const int rows = cursor.at.found.group->rows;
   if (first + row >= rows) return;
   float sum = sums[0][row][rank];
-  const int columns = params.in - unit.split * kLoraSplit;
+  const int columns = params.in - cursor.unit.split * kLoraSplit;
 #pragma unroll
   for (int chain = 1; chain < kDecodeWarps; ++chain)
     if (chain * kLoraChain < columns) sum += sums[chain][row][rank];
-  const int64_t at = int64_t{unit.split * cursor.tiles + unit.tile} * rows + first + row;
-  params.scratch[cursor.found.scratch + at * kLoraTile + unit.half * kDecodeRanks + rank] = sum;
+  const int64_t at =
+      int64_t{cursor.unit.split * cursor.at.tiles + cursor.unit.tile} * rows + first + row;
+  params.scratch[cursor.at.found.scratch + at * kLoraTile + cursor.unit.half * kDecodeRanks +
+                 rank] = sum;
+}
+
+/// Brings the same operator's part of the tables for the next layer into L2, a line a thread.
+__device__ void PrefetchTables(const LoraParams& params, const LoraUnits& units) {
+  constexpr int kLines = 4;
+  const int projections = ProjectionsOf(params.op);
+  const int number = static_cast<int>(blockIdx.x * kDecodeThreads + threadIdx.x);
+  const int entry = number / kLines;
+  if (params.layer + 1 >= params.layers || entry >= kMaxLoraGroups * projections) return;
+  const LoraGroup& group = units.groups[entry / projections];
+  if (group.table == 0) return;
+  const int index = (params.layer + 1) * kLoraProjections + FirstProjectionOf(params.op) +
+                    entry % projections;
+  const uint64_t line =
+      number % kLines == 0
+          ? group.table + index * sizeof(LoraTableModule)
+          : group.table + TilesOffset(params) +
+                (int64_t{index} * group.table_tiles + (number % kLines - 1) * 8) *
+                    sizeof(LoraTableTile);
+  if ((number % kLines - 1) * 8 < group.table_tiles)
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
 }
 
 __global__ void __launch_bounds__(kDecodeThreads, 4)
     LoraDecodeShrink(const __grid_constant__ LoraParams params) {
   __shared__ LoraUnits units;
   __shared__ __align__(16) ChainSums sums[2];
-  extern __shared__ __align__(16) std::byte ring[];
+  extern __shared__ __align__(128) std::byte memory[];
   ReadUnits(params, LoraWork::kDecodeShrink, units);
-  DecodeCursor ahead = ShareOfBlock(params, units);
-  DecodeCursor cursor = ahead;
+  const WarpRing ring = RingOfWarp(memory);
+  ShrinkCursor cursor;
+  cursor.at = ShareOfBlock(params, units);
+  cursor.unit = UnitOf(cursor.at);
+  ShrinkCursor ahead = cursor;
   for (int stage = 0; stage < kRingStages - 1; ++stage) {
-    if (ahead.number < ahead.end) {
+    if (ahead.at.number < ahead.at.end) {
       CopyWeights(params, ahead, ring, stage);
       Advance(params, units, ahead);
     }
     CommitCopies();
   }
+  PrefetchTables(params, units);
   WaitForKernelBefore();
   LetNextKernelStart();
+  const int lane_row = threadIdx.x % kWarp / 4;
   RowChain chain;
   bool fresh = false;  // Whether `chain` holds the cursor's group and split.
   int parity = 0;
-  for (int stage = 0; cursor.number < cursor.end; stage = (stage + 1) % kRingStages) {
-    const int split = UnitOf(cursor).split;
-    if (!fresh) LoadRows(params, *cursor.found.group, split, 0, chain);
+  int filled = kRingStages - 1;
+  for (int stage = 0; cursor.at.number < cursor.at.end; stage = NextStage(stage)) {
+    const LoraGroup& group = *cursor.at.found.group;
+    const int split = cursor.unit.split;
+    if (!fresh)
+      LoadRows(params, group.rows, split, RowNumber(params, group, lane_row),
+               RowNumber(params, group, lane_row + 8), chain);
     fresh = true;
-    if (ahead.number < ahead.end) {
-      CopyWeights(params, ahead, ring, (stage + kRingStages - 1) % kRingStages);
+    StageWasRead();
+    if (ahead.at.number < ahead.at.end) {
+      CopyWeights(params, ahead, ring, filled);
       Advance(params, units, ahead);
     }
+    filled = NextStage(filled);
     CommitCopies();
-    WaitCopies<kRingStages - 1>();
-    const int rows = cursor.found.group->rows;
-    for (int first = 0; first < rows; first += kRowTile) {
+    WaitForStage();
+    for (int first = 0; first < group.rows; first += kRowTile) {
       if (first > 0) {
-        LoadRows(params, *cursor.found.group, split, first, chain);
+        LoadRows(params, group.rows - first, split, RowNumber(params, group, first + lane_row),
+                 RowNumber(params, group, first + lane_row + 8), chain);
         fresh = false;
       }
       float acc[4] = {};
 #pragma unroll
-      for (int i = 0; i < kRingVectors; ++i)
-        Multiply32(acc, chain.low[i], chain.high[i], *RingVector(ring, stage, i));
+      for (int i = 0; i < kRingCells; ++i)
+        Multiply32(acc, chain[i],
+                   LoadMatrices(ring.read_from + stage * kStageOfRing + i * kCellBytes));
       StoreSplit(params, cursor, first, acc, sums[parity]);
       parity ^= 1;
     }
-    if (Advance(params, units, cursor) ||
-        (cursor.number < cursor.end && UnitOf(cursor).split != split))
-      fresh = false;
+    if (Advance(params, units, cursor)) fresh = false;
   }
 }
 

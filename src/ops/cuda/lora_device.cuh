@@ -62,13 +62,20 @@ __device__ inline void Multiply(float (&c)[4], uint32_t a0, uint32_t a1, uint32_
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-/// c [16 rows, 8 columns] += a [16, 32] * b [8, 32]^T. Thread t of a quad holds elements
-/// [8 t, 8 t + 8) of the 32 for its rows (lane / 4 and lane / 4 + 8) and its column (lane / 4), so
-/// that each is one 16-byte load. The order of the sum over 32 is thereby a fixed permutation.
-__device__ inline void Multiply32(float (&c)[4], const uint4& low, const uint4& high,
-                                  const uint4& b) {
-  Multiply(c, low.x, high.x, low.y, high.y, b.x, b.y);
-  Multiply(c, low.z, high.z, low.w, high.w, b.z, b.w);
+/// c [16 rows, 8 columns] += a [16, 32] * b [8, 32]^T, as two products of 16 in order.
+__device__ inline void Multiply32(float (&c)[4], const uint4 (&a)[2], const uint4& b) {
+  Multiply(c, a[0].x, a[0].y, a[0].z, a[0].w, b.x, b.y);
+  Multiply(c, a[1].x, a[1].y, a[1].z, a[1].w, b.z, b.w);
+}
+
+/// Four 8 x 8 matrices of bf16 from shared memory; lane l names row l % 8 of matrix l / 8.
+__device__ inline uint4 LoadMatrices(uint32_t shared) {
+  uint4 value;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "r"(shared)
+               : "memory");
+  return value;
 }
 
 __device__ inline uint32_t PackBf16(float low, float high) {
@@ -76,8 +83,8 @@ __device__ inline uint32_t PackBf16(float low, float high) {
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
-/// Of eight columns of 32 that thread-quads hold interleaved, the one that column `c` of tile `j`
-/// stands for: so a thread's four tiles are eight neighbouring columns.
+/// Of 32 columns, the one that column `c` of product `j` stands for, so that a thread's four
+/// products are of eight neighbouring columns.
 __device__ inline int SpreadColumn(int c, int j) { return (c / 2) * 8 + 2 * j + c % 2; }
 
 /// One kind of work of an operator, kept in shared memory.
@@ -113,6 +120,20 @@ struct LoraUnit {
   int64_t scratch;  ///< In floats.
 };
 
+__device__ inline int ProjectionsOf(LoraOperator op) {
+  return op == LoraOperator::kQkv ? 3 : op == LoraOperator::kGateUp ? 2 : 1;
+}
+__device__ inline int FirstProjectionOf(LoraOperator op) {
+  return op == LoraOperator::kQkv      ? 0
+         : op == LoraOperator::kOutput ? 3
+         : op == LoraOperator::kGateUp ? 4
+                                       : 6;
+}
+/// Where the tiles begin in a table.
+__device__ inline int TilesOffset(const LoraParams& params) {
+  return (params.layers * kLoraProjections + 1) / 2 * 2 * static_cast<int>(sizeof(LoraTableModule));
+}
+
 /// By whole warps.
 __device__ inline LoraUnit FindUnit(const LoraParams& params, const LoraUnits& units, int unit) {
   const int lane = threadIdx.x % kWarp;
@@ -123,13 +144,11 @@ __device__ inline LoraUnit FindUnit(const LoraParams& params, const LoraUnits& u
     const bool begun = at < kMaxLoraEntries && units.begin[at] <= unit;
     entry += __popc(__ballot_sync(~0U, begun));
   }
-  const int op = static_cast<int>(params.op);
-  const int projections = op == 0 ? 3 : op == 2 ? 2 : 1;
-  const int first = op == 0 ? 0 : op == 1 ? 3 : op == 2 ? 4 : 6;
+  const int projections = ProjectionsOf(params.op);
   LoraUnit found;
   found.group = &units.groups[entry / projections];
   found.index = entry % projections;
-  found.projection = first + found.index;
+  found.projection = FirstProjectionOf(params.op) + found.index;
   found.unit = unit - units.begin[entry];
   found.units = units.begin[entry + 1] - units.begin[entry];
   found.scratch = int64_t{units.scratch[entry]} * kLoraTile;
@@ -137,13 +156,11 @@ __device__ inline LoraUnit FindUnit(const LoraParams& params, const LoraUnits& u
   found.module = {0.0F, 0, 0};
   if (found.group->table == 0) return found;
   const int index = params.layer * kLoraProjections + found.projection;
-  const int modules = params.layers * kLoraProjections;
-  const auto* table = reinterpret_cast<const LoraTableModule*>(found.group->table);
-  const int2 raw = __ldg(reinterpret_cast<const int2*>(table + index));
+  const int2 raw = __ldg(reinterpret_cast<const int2*>(found.group->table) + index);
   found.module.scaling = __int_as_float(raw.x);
   found.module.tiles = static_cast<int16_t>(raw.y & 0xffff);
   found.module.last_width = static_cast<int16_t>(raw.y >> 16);
-  found.tiles = reinterpret_cast<const LoraTableTile*>(table + (modules + 1) / 2 * 2) +
+  found.tiles = reinterpret_cast<const LoraTableTile*>(found.group->table + TilesOffset(params)) +
                 index * found.group->table_tiles;
   return found;
 }

@@ -4,7 +4,8 @@
 
 // The LoRA kernels for many rows of an adapter: 128 x 128 tiles on the tensor cores, fed through
 // shared memory. A stage holds 64 columns of 128 left rows (x, or A x) and 128 right rows (A, or
-// B), each as two blocks of 32 columns in which a row is 64 bytes, as Multiply32 reads them.
+// B), each as two blocks of 32 columns in which a row is 64 bytes. A row's four vectors are swapped
+// about so that the eight that LoadMatrices reads at once lie in different banks.
 
 namespace weft::ops::cuda {
 
@@ -51,45 +52,61 @@ using TileSums = float[2][8][4];
 __device__ inline int WarpRow() { return static_cast<int>(threadIdx.x) / kWarp % 4 * 32; }
 __device__ inline int WarpColumn() { return static_cast<int>(threadIdx.x) / kWarp / 4 * 64; }
 
-/// acc += left * right^T for 32 columns of the warp's 64 in one block of a stage. The products are
-/// issued so that neighbours do not wait for each other; each sum keeps Multiply32's order.
-__device__ inline void MultiplyGroup(const uint4 (&low)[2], const uint4 (&high)[2],
-                                     const std::byte* right, int group, TileSums& acc) {
+/// Where vector `t` of a row lies in a block, on either side. LoadMatrices reads eight neighbouring
+/// left rows, and right rows as SpreadColumn has them.
+__device__ inline int LeftOffset(int row, int t) { return row * 64 + ((t ^ row >> 1) & 3) * 16; }
+__device__ inline int RightOffset(int row, int t) { return row * 64 + ((t ^ row >> 3) & 3) * 16; }
+
+/// This lane's addresses for LoadMatrices, from a stage's beginning. The rest is the same for all
+/// lanes and known when compiling.
+struct LaneAddresses {
+  int left[2];   ///< Of the two products of 16 columns.
+  int right[4];  ///< Of the four products of 8 columns that SpreadColumn joins.
+};
+__device__ inline LaneAddresses AddressesOfLane() {
   const int lane = threadIdx.x % kWarp;
-  uint4 b[4];
+  LaneAddresses addresses;
+#pragma unroll
+  for (int step = 0; step < 2; ++step)
+    addresses.left[step] = LeftOffset(WarpRow() + lane % 16, 2 * step + lane / 16);
 #pragma unroll
   for (int j = 0; j < 4; ++j)
-    b[j] = *reinterpret_cast<const uint4*>(right + (group * 32 + SpreadColumn(lane / 4, j)) * 64);
-#pragma unroll
-  for (int j = 0; j < 4; ++j)
-#pragma unroll
-    for (int m = 0; m < 2; ++m)
-      Multiply(acc[m][group * 4 + j], low[m].x, high[m].x, low[m].y, high[m].y, b[j].x, b[j].y);
-#pragma unroll
-  for (int j = 0; j < 4; ++j)
-#pragma unroll
-    for (int m = 0; m < 2; ++m)
-      Multiply(acc[m][group * 4 + j], low[m].z, high[m].z, low[m].w, high[m].w, b[j].z, b[j].w);
+    addresses.right[j] =
+        kSideBytes + RightOffset(WarpColumn() + SpreadColumn(lane % 8, j), lane / 8);
+  return addresses;
 }
 
-/// acc += left * right^T for one stage and the first kGroups x 32 columns of the warp's 64.
+/// acc += left * right^T for one stage and the first kGroups x 32 columns of the warp's 64. The
+/// products are issued so that neighbours do not wait for each other; each sum keeps Multiply32's
+/// order.
 template <int kGroups>
-__device__ inline void MultiplyStage(const std::byte* stage, TileSums& acc) {
-  const int lane = threadIdx.x % kWarp;
-  const std::byte* left = stage + (WarpRow() + lane / 4) * 64 + lane % 4 * 16;
-  const std::byte* right = stage + kSideBytes + WarpColumn() * 64 + lane % 4 * 16;
+__device__ inline void MultiplyStage(uint32_t stage, const LaneAddresses& lane, TileSums& acc) {
 #pragma unroll
   for (int block = 0; block < 2; ++block) {
-    uint4 low[2];
-    uint4 high[2];
+    const uint32_t base = stage + block * kBlockBytes;
+    uint4 left[2][2];
 #pragma unroll
-    for (int m = 0; m < 2; ++m) {
-      low[m] = *reinterpret_cast<const uint4*>(left + block * kBlockBytes + m * 16 * 64);
-      high[m] = *reinterpret_cast<const uint4*>(left + block * kBlockBytes + (m * 16 + 8) * 64);
+    for (int m = 0; m < 2; ++m)
+#pragma unroll
+      for (int step = 0; step < 2; ++step)
+        left[m][step] = LoadMatrices(base + lane.left[step] + m * 16 * 64);
+#pragma unroll
+    for (int group = 0; group < kGroups; ++group) {
+      uint4 right[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+        right[j] = LoadMatrices(base + lane.right[j] + group * 32 * 64);
+#pragma unroll
+      for (int step = 0; step < 2; ++step)
+#pragma unroll
+        for (int j = 0; j < 4; ++j)
+#pragma unroll
+          for (int m = 0; m < 2; ++m) {
+            const uint4& a = left[m][step];
+            Multiply(acc[m][group * 4 + j], a.x, a.y, a.z, a.w, step == 0 ? right[j].x : right[j].z,
+                     step == 0 ? right[j].y : right[j].w);
+          }
     }
-#pragma unroll
-    for (int group = 0; group < kGroups; ++group)
-      MultiplyGroup(low, high, right + block * kBlockBytes, group, acc);
   }
 }
 

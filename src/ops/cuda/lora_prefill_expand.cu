@@ -42,16 +42,17 @@ __device__ void CopyStage(const ExpandTile& tile, int first_tile, int first_out,
   for (int i = 0; i < kCopies; ++i) {
     const int rank_tile = first_tile + i;
     const int width = WidthOf(tile.found.module, rank_tile);
-    const uint32_t at = stage + i / 2 * kBlockBytes + line * 64 + (i % 2 * 2 + half) * 16;
+    const uint32_t at = stage + i / 2 * kBlockBytes;
+    const int vector = i % 2 * 2 + half;
     const bool left = width > 0 && row < rows;
-    CopyAsync(at, tile.sums + (left ? (rank_tile * rows + row) * kLoraTile + half * kVector : 0),
-              left);
+    CopyAsync(at + LeftOffset(line, vector),
+              tile.sums + (left ? (rank_tile * rows + row) * kLoraTile + half * kVector : 0), left);
     const bool right = half * kVector < width && out < tile.out;
-    const auto* b =
-        right ? reinterpret_cast<const __nv_bfloat16*>(__ldg(&tile.found.tiles[rank_tile].b)) +
-                    int64_t{out} * width + half * kVector
-              : tile.sums;
-    CopyAsync(at + kSideBytes, b, right);
+    const auto* b = right ? reinterpret_cast<const __nv_bfloat16*>(
+                                __ldg(&tile.found.tiles[rank_tile].b)) +
+                                int64_t{out} * width + half * kVector
+                          : tile.sums;
+    CopyAsync(at + kSideBytes + RightOffset(line, vector), b, right);
   }
 }
 
@@ -88,6 +89,7 @@ __device__ void ExpandOneTile(const LoraParams& params, const ExpandTile& tile, 
   const int sides = (min(kPrefillOut, tile.out - tile.first_out) + kSide - 1) / kSide;
   const int stages = sides * stages_each;
   const uint32_t address = SharedAddress(shared);
+  const LaneAddresses lane = AddressesOfLane();
   const auto copy = [&](int stage) {
     if (stage < stages)
       CopyStage(tile, stage % stages_each * kStageTiles,
@@ -101,7 +103,7 @@ __device__ void ExpandOneTile(const LoraParams& params, const ExpandTile& tile, 
     WaitCopies<kStages - 2>();
     __syncthreads();
     copy(stage + kStages - 1);
-    MultiplyStage<2>(shared + stage % kStages * kStageBytes, acc);
+    MultiplyStage<2>(address + stage % kStages * kStageBytes, lane, acc);
     if ((stage + 1) % stages_each != 0) continue;
     StoreDelta(params, tile, tile.first_out + stage / stages_each * kSide, acc);
 #pragma unroll
@@ -130,16 +132,15 @@ __global__ void __launch_bounds__(kPrefillThreads, 2)
 }  // namespace
 
 cudaError_t PreparePrefillExpand(int32_t shared_limit) {
-  const cudaError_t error =
-      AllowStages(LoraPrefillExpand<kExpandStages>, kExpandStages, shared_limit);
+  const cudaError_t error = AllowStages(LoraPrefillExpand<kExpandStages>, kExpandStages, shared_limit);
   if (error != cudaSuccess) return error;
   return AllowStages(LoraPrefillExpand<kFewStages>, kFewStages, shared_limit);
 }
 
 void LaunchPrefillExpand(const LoraParams& params, cudaStream_t stream) {
   if (StagesFit(params.shared_limit, kExpandStages))
-    LaunchLora(LoraPrefillExpand<kExpandStages>, params, 2, kPrefillThreads,
-               kExpandStages * kStageBytes, stream);
+    LaunchLora(LoraPrefillExpand<kExpandStages>, params, 2, kPrefillThreads, kExpandStages * kStageBytes,
+               stream);
   else
     LaunchLora(LoraPrefillExpand<kFewStages>, params, 1, kPrefillThreads, kFewStages * kStageBytes,
                stream);

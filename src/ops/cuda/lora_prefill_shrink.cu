@@ -27,45 +27,53 @@ __device__ ShrinkTile FindShrinkTile(const LoraParams& params, const LoraUnits& 
   return tile;
 }
 
-/// Where a thread copies from: one column vector of kCopies rows, 32 apart, of either side. Null:
-/// zeros.
+/// Where a thread copies from: one column vector of kCopies rows, 32 apart, of either side.
 struct ShrinkSource {
   const __nv_bfloat16* x[kCopies];
   const __nv_bfloat16* a[kCopies];
+  bool has_x[kCopies];  ///< Else zeros.
+  bool has_a[kCopies];
 };
 
+/// From the split's first column.
 __device__ ShrinkSource FindSource(const LoraParams& params, const ShrinkTile& tile) {
   ShrinkSource source;
   const LoraGroup& group = *tile.found.group;
+  const int column = tile.split * kLoraSplit + static_cast<int>(threadIdx.x) % 8 * kVector;
 #pragma unroll
   for (int i = 0; i < kCopies; ++i) {
     const int row = static_cast<int>(threadIdx.x) / 8 + i * 32;
-    source.x[i] = nullptr;
-    if (tile.first_row + row < group.rows)
-      source.x[i] = params.x + __ldg(&RowNumbers(params)[group.first + tile.first_row + row]) *
-                                   params.x_stride;
+    source.has_x[i] = tile.first_row + row < group.rows;
+    source.x[i] = params.x;
+    if (source.has_x[i])
+      source.x[i] +=
+          RowNumbers(params)[group.first + tile.first_row + row] * params.x_stride + column;
     const int rank_tile = tile.first_tile + row / kLoraTile;
-    source.a[i] = nullptr;
-    if (row % kLoraTile < WidthOf(tile.found.module, rank_tile))
-      source.a[i] = reinterpret_cast<const __nv_bfloat16*>(__ldg(&tile.found.tiles[rank_tile].a)) +
-                    int64_t{row % kLoraTile} * params.in;
+    source.has_a[i] = row % kLoraTile < WidthOf(tile.found.module, rank_tile);
+    source.a[i] = params.x;
+    if (source.has_a[i])
+      source.a[i] =
+          reinterpret_cast<const __nv_bfloat16*>(__ldg(&tile.found.tiles[rank_tile].a)) +
+          int64_t{row % kLoraTile} * params.in + column;
   }
   return source;
 }
 
-/// Starts the copy of columns [k, k + 64).
-__device__ void CopyStage(const LoraParams& params, const ShrinkSource& source, int k,
-                          uint32_t stage) {
+/// Starts the copy of the next 64 columns, of which `columns` are left, and moves on.
+__device__ void CopyStage(ShrinkSource& source, int columns, uint32_t stage) {
   const int vector = threadIdx.x % 8;
   const int row = threadIdx.x / 8;
-  const int column = k + vector * kVector;
-  const uint32_t at = stage + vector / 4 * kBlockBytes + row * 64 + vector % 4 * 16;
+  const bool column = vector * kVector < columns;
+  // The rows are 32 apart, so they are swapped about alike.
+  const uint32_t left = stage + vector / 4 * kBlockBytes + LeftOffset(row, vector % 4);
+  const uint32_t right = stage + vector / 4 * kBlockBytes + kSideBytes + RightOffset(row, vector % 4);
 #pragma unroll
   for (int i = 0; i < kCopies; ++i) {
-    const bool x = source.x[i] != nullptr && column < params.in;
-    const bool a = source.a[i] != nullptr && column < params.in;
-    CopyAsync(at + i * 32 * 64, x ? source.x[i] + column : params.x, x);
-    CopyAsync(at + kSideBytes + i * 32 * 64, a ? source.a[i] + column : params.x, a);
+    CopyAsync(left + i * 32 * 64, source.x[i], column && source.has_x[i]);
+    CopyAsync(right + i * 32 * 64, source.a[i], column && source.has_a[i]);
+    // Where there is nothing to copy, the addresses are not read.
+    source.x[i] += kStageColumns;
+    source.a[i] += kStageColumns;
   }
 }
 
@@ -110,34 +118,31 @@ __device__ void EndChain(bool first, TileSums& acc, TileSums& total) {
 
 template <int kStages>
 __device__ void ShrinkOneTile(const LoraParams& params, const ShrinkTile& tile, std::byte* shared) {
-  const ShrinkSource source = FindSource(params, tile);
-  const int first_column = tile.split * kLoraSplit;
-  const int stages =
-      (min(kLoraSplit, params.in - first_column) + kStageColumns - 1) / kStageColumns;
+  ShrinkSource source = FindSource(params, tile);
+  const int split_columns = min(kLoraSplit, params.in - tile.split * kLoraSplit);
+  const int stages = (split_columns + kStageColumns - 1) / kStageColumns;
   const uint32_t address = SharedAddress(shared);
-#pragma unroll
-  for (int stage = 0; stage < kStages - 1; ++stage) {
+  const LaneAddresses lane = AddressesOfLane();
+  const auto copy = [&](int stage) {
     if (stage < stages)
-      CopyStage(params, source, first_column + stage * kStageColumns,
-                address + stage * kStageBytes);
+      CopyStage(source, split_columns - stage * kStageColumns,
+                address + stage % kStages * kStageBytes);
     CommitCopies();
-  }
-  const int columns = min(kPrefillTiles, tile.found.module.tiles - tile.first_tile) * kLoraTile;
+  };
+  for (int stage = 0; stage < kStages - 1; ++stage) copy(stage);
+  const int columns =
+      min(kPrefillTiles, tile.found.module.tiles - tile.first_tile) * kLoraTile;
   TileSums acc = {};
   TileSums total = {};
   for (int stage = 0; stage < stages; ++stage) {
     WaitCopies<kStages - 2>();
     __syncthreads();
-    const int ahead = stage + kStages - 1;
-    if (ahead < stages)
-      CopyStage(params, source, first_column + ahead * kStageColumns,
-                address + ahead % kStages * kStageBytes);
-    CommitCopies();
-    const std::byte* filled = shared + stage % kStages * kStageBytes;
+    copy(stage + kStages - 1);
+    const uint32_t filled = address + stage % kStages * kStageBytes;
     if (columns > WarpColumn() + 32)
-      MultiplyStage<2>(filled, acc);
+      MultiplyStage<2>(filled, lane, acc);
     else if (columns > WarpColumn())
-      MultiplyStage<1>(filled, acc);
+      MultiplyStage<1>(filled, lane, acc);
     if ((stage + 1) % kChainStages == 0 || stage + 1 == stages)
       EndChain(stage < kChainStages, acc, total);
   }
@@ -175,8 +180,8 @@ __global__ void __launch_bounds__(kReduceThreads)
     const int64_t split_stride = tiles * found.group->rows * kLoraTile;
     const int quads = found.module.tiles * found.group->rows * 4;
     const float* sums = params.scratch + found.scratch;
-    auto* finished =
-        reinterpret_cast<uint2*>(params.scratch + found.scratch + splits * split_stride);
+    auto* finished = reinterpret_cast<uint2*>(params.scratch + found.scratch +
+                                              splits * split_stride);
 #pragma unroll
     for (int i = 0; i < kReduceUnit / kReduceThreads; ++i) {
       const int quad = found.unit * kReduceUnit + i * kReduceThreads + threadIdx.x;
@@ -200,16 +205,15 @@ __global__ void __launch_bounds__(kReduceThreads)
 }  // namespace
 
 cudaError_t PreparePrefillShrink(int32_t shared_limit) {
-  const cudaError_t error =
-      AllowStages(LoraPrefillShrink<kShrinkStages>, kShrinkStages, shared_limit);
+  const cudaError_t error = AllowStages(LoraPrefillShrink<kShrinkStages>, kShrinkStages, shared_limit);
   if (error != cudaSuccess) return error;
   return AllowStages(LoraPrefillShrink<kFewStages>, kFewStages, shared_limit);
 }
 
 void LaunchPrefillShrink(const LoraParams& params, cudaStream_t stream) {
   if (StagesFit(params.shared_limit, kShrinkStages))
-    LaunchLora(LoraPrefillShrink<kShrinkStages>, params, 1, kPrefillThreads,
-               kShrinkStages * kStageBytes, stream);
+    LaunchLora(LoraPrefillShrink<kShrinkStages>, params, 1, kPrefillThreads, kShrinkStages * kStageBytes,
+               stream);
   else
     LaunchLora(LoraPrefillShrink<kFewStages>, params, 1, kPrefillThreads, kFewStages * kStageBytes,
                stream);
