@@ -90,7 +90,8 @@ void Print(const Case& c, double us, double plan_us, const AttentionLaunch& laun
               c.name, us, bytes / us * 1e-3, 100 * bytes / us * 1e6 / kPeakBytes,
               operations / us * 1e-6, plan_us);
   for (const auto& pass : launch.passes)
-    std::printf(" [tile %d, %d items%s]", pass.tile_rows, pass.items, pass.split ? ", split" : "");
+    std::printf(" [%s %d, %d items%s]", pass.decode ? "decode" : "tile", pass.tile_rows, pass.items,
+                pass.split ? ", split" : "");
   std::printf("\n");
   std::fflush(stdout);
 }

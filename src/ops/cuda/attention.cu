@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "ops/cuda/attention.h"
+#include "ops/cuda/decode_attention.h"
 #include "ops/cuda/flashinfer_attention.h"
 #include "ops/cuda/plain_attention.h"
 
@@ -116,6 +117,8 @@ bool PagedAttention::Serves(int32_t head_dim) {
 }
 
 cudaError_t PagedAttention::Prepare() const {
+  const cudaError_t error = PrepareDecodeAttention();
+  if (error != cudaSuccess) return error;
   if (shape_.head_dim == 64) return PrepareFlashInfer64();
   if (shape_.head_dim == 128) return PrepareFlashInfer128();
   return PreparePlainAttention();
@@ -150,6 +153,7 @@ cudaError_t PagedAttention::Run(const AttentionParams& params, const AttentionLa
   work.row_count = at(layout_.row_count);
   work.kv_length = at(layout_.kv_length);
   work.partial_begin = at(layout_.partial_begin);
+  work.counters = at(layout_.counters);
   for (const AttentionPass& pass : launch.passes) {
     work.chunk = at(layout_.chunk) + pass.index;
     work.item_sequence = at(layout_.item_sequence) + pass.first_item;
@@ -160,7 +164,8 @@ cudaError_t PagedAttention::Run(const AttentionParams& params, const AttentionLa
     work.tile_rows = pass.tile_rows;
     work.split = pass.split;
     work.fixed_order = deterministic_;
-    cudaError_t error = LaunchWork(work, stream);
+    cudaError_t error =
+        pass.decode ? LaunchDecodeAttention(work, stream) : LaunchWork(work, stream);
     if (error != cudaSuccess) return error;
     if (!pass.split || pass.merges == 0) continue;
     const Merge merge{work.partial,

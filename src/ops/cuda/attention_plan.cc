@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "ops/cuda/attention_work.h"
 
 namespace weft::ops::cuda {
 namespace {
@@ -40,6 +41,7 @@ struct AttentionPlanner::Filling {
   int32_t pages = 0;
   int32_t items = 0;
   int32_t merges = 0;
+  int32_t decode_partials = 0;
   /// Slices of one sequence share its page indices.
   const PageIndex* last_pages = nullptr;
   int32_t last_begin = 0;
@@ -85,11 +87,16 @@ AttentionPlanner::AttentionPlanner(const AttentionShape& shape, const AttentionL
   for (int64_t* array : {&layout_.item_sequence, &layout_.item_tile, &layout_.item_chunk})
     *array = place(max_items_, 4);
   layout_.item_valid = place(max_items_, 1);
+  layout_.counters = place(sequences * shape.kv_heads, 4);
   layout_.bytes = next;
 }
 
 int32_t AttentionPlanner::TilesOf(int32_t rows, int32_t tile_rows) const {
   return CeilDivide(int64_t{rows} * group_, tile_rows);
+}
+
+bool AttentionPlanner::OwnDecode() const {
+  return !limits_.deterministic && DecodeServes(shape_.head_dim, group_);
 }
 
 int32_t AttentionPlanner::DecodeItems(int32_t bucket) const {
@@ -159,7 +166,9 @@ void AttentionPlanner::AddSequence(const AttentionSequence& sequence, const Atte
   filling.At(layout_.first_row)[id] = sequence.first_row;
   filling.At(layout_.row_count)[id] = sequence.rows;
   filling.At(layout_.kv_length)[id] = kv_length;
-  const int32_t chunks = pass.split ? CeilDivide(kv_length, chunk) : 1;
+  const bool split = pass.decode ? kv_length > chunk : pass.split;
+  const int32_t chunks = split ? CeilDivide(kv_length, chunk) : 1;
+  WEFT_CHECK(!pass.decode || chunks <= kMaxDecodeParts);
   const int32_t tiles = TilesOf(sequence.rows, pass.tile_rows);
   WEFT_CHECK(filling.items + tiles * chunks <= max_items_);
   // A causal tile further back has more to read: the long ones first.
@@ -171,6 +180,12 @@ void AttentionPlanner::AddSequence(const AttentionSequence& sequence, const Atte
       filling.At(layout_.item_chunk)[item] = part;
       filling.plan[layout_.item_valid + item] = std::byte{1};
     }
+  if (pass.decode) {
+    filling.At(layout_.partial_begin)[id] = filling.decode_partials;
+    filling.decode_partials += split ? chunks : 0;
+    WEFT_CHECK(filling.decode_partials <= max_partial_rows_);
+    return;
+  }
   if (!pass.split) {
     filling.At(layout_.partial_begin)[id] = sequence.first_row;
     return;
@@ -189,12 +204,13 @@ void AttentionPlanner::AddSequence(const AttentionSequence& sequence, const Atte
   }
 }
 
-void AttentionPlanner::AddPass(std::span<const AttentionSequence> sequences, int32_t tile_rows,
-                               int32_t chunk, Filling& filling) const {
+void AttentionPlanner::AddPass(std::span<const AttentionSequence> sequences, bool decode,
+                               int32_t tile_rows, int32_t chunk, Filling& filling) const {
   if (sequences.empty()) return;
   AttentionPass pass;
   pass.index = static_cast<int32_t>(filling.launch->passes.size());
   WEFT_CHECK(pass.index < max_passes_);
+  pass.decode = decode;
   pass.tile_rows = tile_rows;
   for (const auto& sequence : sequences) pass.split |= KvLength(sequence) > chunk;
   pass.first_item = filling.items;
@@ -213,15 +229,24 @@ void AttentionPlanner::Finish(const Filling& filling) const {
   const int64_t items = int64_t{filling.items} * 4;
   const int64_t merges = int64_t{filling.merges} * 4;
   const std::pair<int64_t, int64_t> filled[] = {
-      {layout_.page_begin, sequences},    {layout_.first_row, sequences},
-      {layout_.row_count, sequences},     {layout_.kv_length, sequences},
-      {layout_.partial_begin, sequences}, {layout_.chunk, std::ssize(filling.launch->passes) * 4},
-      {layout_.merge_row, merges},        {layout_.merge_begin, merges},
-      {layout_.merge_count, merges},      {layout_.pages, int64_t{filling.pages} * 4},
-      {layout_.item_sequence, items},     {layout_.item_tile, items},
-      {layout_.item_chunk, items},        {layout_.item_valid, filling.items},
+      {layout_.page_begin, sequences},
+      {layout_.first_row, sequences},
+      {layout_.row_count, sequences},
+      {layout_.kv_length, sequences},
+      {layout_.partial_begin, sequences},
+      {layout_.chunk, std::ssize(filling.launch->passes) * 4},
+      {layout_.merge_row, merges},
+      {layout_.merge_begin, merges},
+      {layout_.merge_count, merges},
+      {layout_.pages, int64_t{filling.pages} * 4},
+      {layout_.item_sequence, items},
+      {layout_.item_tile, items},
+      {layout_.item_chunk, items},
+      {layout_.item_valid, filling.items},
+      {layout_.counters, filling.decode_partials > 0 ? sequences * shape_.kv_heads : 0},
   };
   static_assert(std::size(filled) <= kMaxSegments);
+  std::memset(filling.plan + layout_.counters, 0, static_cast<size_t>(sequences * shape_.kv_heads));
   int32_t* segment = filling.At(layout_.segments);
   std::memset(segment, 0, kMaxSegments * 2 * 4);
   for (const auto& [offset, bytes] : filled) {
@@ -242,15 +267,17 @@ void AttentionPlanner::Plan(std::span<const AttentionSequence> sequences, std::b
   std::vector<AttentionSequence> few, many;
   int64_t packed = 0;
   for (const auto& sequence : sequences) {
-    const bool decodes = sequence.rows == 1 || sequence.rows * group_ <= kDecodeTile;
+    const bool decodes =
+        sequence.rows == 1 || (!OwnDecode() && sequence.rows * group_ <= kDecodeTile);
     (decodes ? few : many).push_back(sequence);
     if (!decodes) packed += int64_t{sequence.rows} * group_;
   }
   const bool large = packed > kSmallTile * std::ssize(many);
   const int32_t tile = large ? kLargeTile : kSmallTile;
-  AddPass(few, kDecodeTile, few.empty() ? 0 : ChooseChunk(few, kDecodeTile, max_items_), filling);
+  AddPass(few, OwnDecode(), kDecodeTile,
+          few.empty() ? 0 : ChooseChunk(few, kDecodeTile, max_items_), filling);
   if (!many.empty())
-    AddPass(many, tile, ChooseChunk(many, tile, max_items_ - filling.items), filling);
+    AddPass(many, false, tile, ChooseChunk(many, tile, max_items_ - filling.items), filling);
   Finish(filling);
 }
 
@@ -261,7 +288,7 @@ void AttentionPlanner::PlanDeterministic(std::span<const AttentionSequence> sequ
   std::vector<AttentionSequence> pass;
   int64_t partial_rows = 0;
   const auto flush = [&] {
-    AddPass(pass, kSmallTile, kDeterministicChunk, filling);
+    AddPass(pass, false, kSmallTile, kDeterministicChunk, filling);
     pass.clear();
     partial_rows = 0;
   };
@@ -292,7 +319,8 @@ void AttentionPlanner::PlanDecode(std::span<const AttentionSequence> sequences, 
   WEFT_CHECK(bucket <= limits_.max_rows && std::ssize(sequences) <= bucket);
   Filling filling{.plan = plan, .launch = launch};
   AttentionPass pass;
-  pass.split = true;
+  pass.decode = OwnDecode();
+  pass.split = !pass.decode;
   pass.tile_rows = limits_.deterministic ? kSmallTile : kDecodeTile;
   pass.items = DecodeItems(bucket);
   const int32_t chunk = limits_.deterministic ? kDeterministicChunk
@@ -305,16 +333,21 @@ void AttentionPlanner::PlanDecode(std::span<const AttentionSequence> sequences, 
     present[static_cast<size_t>(sequence.first_row)] = true;
     AddSequence(sequence, pass, chunk, filling);
   }
-  WEFT_CHECK(filling.items <= pass.items);
-  for (; filling.items < pass.items; ++filling.items)
-    plan[layout_.item_valid + filling.items] = std::byte{0};
   for (int32_t row = 0; row < bucket; ++row) {
     if (present[static_cast<size_t>(row)]) continue;
+    if (pass.decode) {
+      // A sequence of no tokens: its row becomes zero.
+      AddSequence({.first_row = row, .rows = 1, .position = -1, .pages = {}}, pass, chunk, filling);
+      continue;
+    }
     filling.At(layout_.merge_row)[filling.merges] = row;
     filling.At(layout_.merge_begin)[filling.merges] = 0;
     filling.At(layout_.merge_count)[filling.merges++] = 0;
   }
-  pass.merges = bucket;
+  WEFT_CHECK(filling.items <= pass.items);
+  for (; filling.items < pass.items; ++filling.items)
+    plan[layout_.item_valid + filling.items] = std::byte{0};
+  pass.merges = pass.decode ? 0 : bucket;
   launch->passes.push_back(pass);
   Finish(filling);
 }

@@ -40,6 +40,7 @@ struct AttentionSequence {
 /// One launch over items, and one that merges the items' parts where KV was split.
 struct AttentionPass {
   int32_t index = 0;
+  bool decode = false;  ///< For the kernel of decode_attention.h, which merges by itself.
   int32_t tile_rows = 0;
   bool split = false;
   int32_t first_item = 0;
@@ -71,6 +72,7 @@ struct AttentionPlanLayout {
   int64_t item_tile = 0;
   int64_t item_chunk = 0;
   int64_t item_valid = 0;
+  int64_t counters = 0;  ///< [sequences + 1, kv_heads], zero.
   int64_t bytes = 0;
 };
 
@@ -103,11 +105,12 @@ class AttentionPlanner {
   struct Filling;
 
   int32_t TilesOf(int32_t rows, int32_t tile_rows) const;
+  bool OwnDecode() const;
   int32_t DecodeItems(int32_t bucket) const;
   int32_t ChooseChunk(std::span<const AttentionSequence> sequences, int32_t tile_rows,
                       int32_t max_items) const;
-  void AddPass(std::span<const AttentionSequence> sequences, int32_t tile_rows, int32_t chunk,
-               Filling& filling) const;
+  void AddPass(std::span<const AttentionSequence> sequences, bool decode, int32_t tile_rows,
+               int32_t chunk, Filling& filling) const;
   void AddSequence(const AttentionSequence& sequence, const AttentionPass& pass, int32_t chunk,
                    Filling& filling) const;
   void PlanDeterministic(std::span<const AttentionSequence> sequences, Filling& filling) const;

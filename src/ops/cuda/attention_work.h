@@ -1,7 +1,5 @@
 #pragma once
 
-#include <cuda_runtime.h>
-
 #include <cstdint>
 
 namespace weft::ops::cuda {
@@ -36,6 +34,7 @@ struct AttentionWork {
   int32_t* item_tile = nullptr;
   int32_t* item_chunk = nullptr;
   bool* item_valid = nullptr;
+  int32_t* counters = nullptr;  ///< [sequences + 1, kv_heads], all zero between launches.
 
   int32_t items = 0;  ///< Blocks of the grid.
   int32_t tile_rows = 0;
@@ -43,5 +42,12 @@ struct AttentionWork {
   /// A row's result must not depend on the rows that share its tile: tiles of 64 alone.
   bool fixed_order = false;
 };
+
+/// Whether the kernel of decode_attention.h takes a model.
+constexpr bool DecodeServes(int32_t head_dim, int32_t group) {
+  return (head_dim == 64 || head_dim == 128) && group <= 8;
+}
+/// The most parts that it cuts a sequence into.
+inline constexpr int32_t kMaxDecodeParts = 1024;
 
 }  // namespace weft::ops::cuda

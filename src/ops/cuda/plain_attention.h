@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cuda_runtime.h>
+
 #include "ops/cuda/attention_work.h"
 
 namespace weft::ops::cuda {

@@ -19,7 +19,7 @@ int64_t LayOut(int64_t vocabulary, int64_t rows, std::byte* base, sampling::Scra
            kAlignment;
   };
   const int64_t chunks = rows * sampling::Chunks(static_cast<int>(vocabulary));
-  place(&scratch->chunk_best, chunks);
+  place(&scratch->warp_best, chunks * sampling::kScanWarps);
   place(&scratch->chunk_first, chunks);
   place(&scratch->chunk_sum, chunks);
   place(&scratch->chunk_raw_sum, chunks);

@@ -15,6 +15,8 @@ struct Row {
   int vocabulary;
   float max;
   float inverse_temperature;
+  const uint64_t* warp_best;  ///< Of the edited logits.
+  int warps;
   uint64_t* list;    ///< Shared, [kListCapacity].
   uint64_t* shared;  ///< [kLanes]
 };
@@ -47,9 +49,10 @@ __device__ inline uint64_t MassOfKey(const Row& row, uint64_t key) {
   return race::MassOf(WeightOf(LogitOf(key), row.max, row.inverse_temperature));
 }
 
-/// How many of the first `count` sorted keys reach the share top_p of `all` (negative: of their own
-/// mass); -1 when even all do not.
-__device__ inline int CutSorted(const Row& row, int count, float top_p, double all) {
+/// How many of the first `count` sorted keys, with the mass `before` that comes before them, reach
+/// the share top_p of `all` (negative: of their own mass); -1 when even all do not.
+__device__ inline int CutSorted(const Row& row, int count, uint64_t before, float top_p,
+                                double all) {
   uint64_t masses[kKeysPerThread];
   uint64_t own = 0;
   const int first = ThreadIndex() * kKeysPerThread;
@@ -58,14 +61,14 @@ __device__ inline int CutSorted(const Row& row, int count, float top_p, double a
     masses[k] = first + k < count ? MassOfKey(row, row.list[first + k]) : 0;
     own += masses[k];
   }
-  uint64_t before = own;
+  uint64_t upto = own;
   for (int offset = 1; offset < kLanes; offset *= 2) {
-    const uint64_t other = __shfl_up_sync(kAllLanes, before, offset);
-    if (ThreadIndex() % kLanes >= offset) before += other;
+    const uint64_t other = __shfl_up_sync(kAllLanes, upto, offset);
+    if (ThreadIndex() % kLanes >= offset) upto += other;
   }
-  if (ThreadIndex() % kLanes == kLanes - 1) row.shared[ThreadIndex() / kLanes] = before;
+  if (ThreadIndex() % kLanes == kLanes - 1) row.shared[ThreadIndex() / kLanes] = upto;
   __syncthreads();
-  before -= own;
+  before += upto - own;
   uint64_t total = 0;
   for (int warp = 0; warp < kChooseThreads / kLanes; ++warp) {
     if (warp < ThreadIndex() / kLanes) before += row.shared[warp];
@@ -89,51 +92,71 @@ struct Target {
   uint64_t count;  ///< 0: by mass.
   float top_p;
   double all;
-  __device__ bool Met(uint64_t measure) const {
-    return count > 0 ? measure >= count : race::Reaches(measure, top_p, all);
+  __device__ bool Met(uint64_t tokens, uint64_t mass) const {
+    if (tokens == 0) return false;
+    return count > 0 ? tokens >= count : race::Reaches(mass, top_p, all);
   }
 };
 
+/// Of keys at or above a cut.
 struct Measured {
-  uint64_t measure;  ///< Of keys at or above the cut.
-  uint64_t above;    ///< The least of those; kNone: none.
-  uint64_t below;    ///< The largest of the others; 0: none.
+  uint64_t tokens;
+  uint64_t mass;  ///< Measured where asked for.
 };
 
 /// One pass over the row.
-__device__ inline Measured Measure(const Row& row, bool count, uint64_t cut) {
-  Measured all{0, kNone, 0};
+__device__ inline Measured Measure(const Row& row, bool mass, uint64_t cut) {
+  Measured all{0, 0};
+#pragma unroll 4
   for (int i = ThreadIndex(); i < row.vocabulary; i += kChooseThreads) {
     const uint64_t key = KeyOf(row.logits[i], i);
-    if (key >= cut) {
-      all.measure += count ? 1 : MassOfKey(row, key);
-      all.above = key < all.above ? key : all.above;
-    } else {
-      all.below = key > all.below ? key : all.below;
-    }
+    if (key < cut) continue;
+    ++all.tokens;
+    if (mass) all.mass += MassOfKey(row, key);
   }
-  all.measure = Reduce<kChooseThreads, Sum>(all.measure, 0, row.shared);
-  all.above = Reduce<kChooseThreads, Least>(all.above, kNone, row.shared);
-  all.below = Reduce<kChooseThreads, Largest>(all.below, 0, row.shared);
+  all.tokens = Reduce<kChooseThreads, Sum>(all.tokens, 0, row.shared);
+  if (mass) all.mass = Reduce<kChooseThreads, Sum>(all.mass, 0, row.shared);
   return all;
 }
 
-/// The largest cut whose keys meet the target, or `bottom` where none does: halves the keys between
-/// what meets it and what does not, and moves to the next key that exists.
-__device__ inline uint64_t FindCut(const Row& row, const Target& target, uint64_t bottom) {
-  Measured measured = Measure(row, target.count > 0, bottom);
-  if (measured.above == kNone || !target.Met(measured.measure)) return bottom;
-  uint64_t low = measured.above;
-  uint64_t high = kNone;
-  while (high - low > 1) {
-    const uint64_t middle = low + (high - low) / 2;
-    measured = Measure(row, target.count > 0, middle);
-    if (measured.above != kNone && target.Met(measured.measure))
-      low = measured.above;
-    else
-      high = measured.below + 1;
+/// Lists the keys in [low, high), sorted; there are at most kListCapacity.
+__device__ inline int ListBetween(const Row& row, uint64_t low, uint64_t high) {
+  __shared__ int32_t count;
+  if (ThreadIndex() == 0) count = 0;
+  __syncthreads();
+  for (int i = ThreadIndex(); i < row.vocabulary; i += kChooseThreads) {
+    const uint64_t key = KeyOf(row.logits[i], i);
+    if (key >= low && key < high) row.list[atomicAdd(&count, 1)] = key;
   }
-  return low;
+  __syncthreads();
+  SortList(row, count);
+  return count;
+}
+
+/// The largest cut whose keys meet the target, or `bottom` where none does. Halves the range of
+/// keys until a block can sort what is between a cut that meets it and one that does not.
+__device__ inline uint64_t FindCut(const Row& row, const Target& target, uint64_t bottom) {
+  const bool mass = target.count == 0;
+  Measured at_low = Measure(row, mass, bottom);
+  if (!target.Met(at_low.tokens, at_low.mass)) return bottom;
+  Measured at_high{0, 0};
+  uint64_t low = bottom;
+  uint64_t high = KeyOf(row.max, 0) + 1;
+  while (at_low.tokens - at_high.tokens > kListCapacity) {
+    const uint64_t middle = low + (high - low) / 2;
+    const Measured measured = Measure(row, mass, middle);
+    if (target.Met(measured.tokens, measured.mass)) {
+      low = middle;
+      at_low = measured;
+    } else {
+      high = middle;
+      at_high = measured;
+    }
+  }
+  const int listed = ListBetween(row, low, high);
+  if (!mass) return row.list[target.count - at_high.tokens - 1];
+  const int cut = CutSorted(row, listed, at_high.mass, target.top_p, target.all);
+  return row.list[cut - 1];
 }
 
 /// The race among the first `count` keys of the list.
@@ -172,7 +195,7 @@ __device__ inline int ChooseFromRow(const Row& row, const SampleRequest& request
   if (request.top_k < row.vocabulary)
     cut = FindCut(row, {static_cast<uint64_t>(request.top_k), 0.0F, 0.0}, cut);
   if (request.top_p < 1.0F) {
-    if (all < 0.0) all = static_cast<double>(Measure(row, false, cut).measure);
+    if (all < 0.0) all = static_cast<double>(Measure(row, true, cut).mass);
     cut = FindCut(row, {0, request.top_p, all}, cut);
   }
   return RaceRow(row, request, cut);
@@ -185,14 +208,18 @@ __device__ inline int ChooseFiltered(const Row& row, const SampleRequest& reques
   if (request.top_p_of_all != 0)
     all = __dmul_rn(race::kWholeMass,
                     static_cast<double>(SumChunks(chunk_sum, Chunks(row.vocabulary))));
-  const bool last = request.first_reach <= request.last_reach;
+  // With a top_k that BoundOf served, the list has that many, or all within the last reach.
+  const bool bounded =
+      request.top_k < row.vocabulary && request.top_k <= row.warps &&
+      BoundOf<kChooseThreads>(row.warp_best, row.warps, request.top_k, row.shared) > 0;
+  const bool last = bounded || request.first_reach <= request.last_reach;
   const bool enough = last || listed >= request.top_k || request.top_p_of_all != 0;
   if (listed > kListCapacity || !enough) return ChooseFromRow(row, request, all);
   for (int i = ThreadIndex(); i < listed; i += kChooseThreads) row.list[i] = list[i];
   SortList(row, listed);
   int count = min(listed, request.top_k);
   if (request.top_p < 1.0F) {
-    const int cut = CutSorted(row, count, request.top_p, all);
+    const int cut = CutSorted(row, count, 0, request.top_p, all);
     if (cut < 0 && !last) return ChooseFromRow(row, request, all);
     if (cut > 0) count = cut;
   }
@@ -228,9 +255,10 @@ __device__ inline float SumRow(const Row& row, float* lanes) {
 }
 
 /// Puts the `wanted` largest keys, sorted, at the head of the list.
-__device__ inline void ListLikeliest(const Row& row, int wanted, int32_t* count) {
+__device__ inline void ListLikeliest(const Row& row, bool edited, int wanted, int32_t* count) {
   constexpr float kReach = -8.0F;
-  uint64_t cut = LeastKey(race::Add(row.max, kReach));
+  uint64_t cut = edited ? 0 : BoundOf<kChooseThreads>(row.warp_best, row.warps, wanted, row.shared);
+  if (cut == 0) cut = LeastKey(race::Add(row.max, kReach));
   for (bool again = false;; again = true) {
     if (ThreadIndex() == 0) *count = 0;
     __syncthreads();
@@ -281,7 +309,7 @@ __device__ inline void FillLogprobs(Row& row, const SampleRequest& request, uint
   const auto logprob = [&](float logit) { return race::Add(race::Add(logit, -row.max), -log_sum); };
   if (request.want_logprob != 0) result.logprob = logprob(row.logits[result.token]);
   if (request.top_logprobs == 0) return;
-  ListLikeliest(row, request.top_logprobs, count);
+  ListLikeliest(row, request.edits > 0, request.top_logprobs, count);
   for (int i = ThreadIndex(); i < request.top_logprobs; i += kChooseThreads)
     top[i] = {TokenOf(row.list[i]), logprob(LogitOf(row.list[i]))};
   result.top_count = request.top_logprobs;
@@ -297,8 +325,10 @@ __global__ void __launch_bounds__(kChooseThreads)
   if (request.mode == SampleMode::kUnused) return;
   const int chunks = Chunks(params.vocabulary);
   float* logits = params.logits + request.logits_row * params.stride;
-  const uint64_t best = BestOf<kChooseThreads>(scratch.chunk_best + r * chunks, chunks, shared);
-  Row row{logits, params.vocabulary, LogitOf(best), request.inverse_temperature, list, shared};
+  const uint64_t* warp_best = scratch.warp_best + r * chunks * kScanWarps;
+  const uint64_t best = BestOf<kChooseThreads>(warp_best, chunks * kScanWarps, shared);
+  Row row{logits,    params.vocabulary,   LogitOf(best), request.inverse_temperature,
+          warp_best, chunks * kScanWarps, list,          shared};
   int token = request.given_token;
   if (request.mode != SampleMode::kGiven) {
     if (best == 0 || row.max == -INFINITY) {

@@ -13,11 +13,13 @@ constexpr int kLanes = 32;
 constexpr unsigned kAllLanes = 0xffffffffU;
 /// Candidates that one block can sort.
 constexpr int kListCapacity = 8192;
+/// Warps that scan a chunk, each a part of its tokens.
+constexpr int kScanWarps = 8;
 constexpr uint64_t kNone = ~uint64_t{0};
 
 /// What the kernels work with between each other; C chunks of kSumChunk tokens a row.
 struct Scratch {
-  uint64_t* chunk_best;   ///< [rows, C]: the largest key.
+  uint64_t* warp_best;    ///< [rows, C * kScanWarps]: the largest key that each warp of a scan saw.
   uint64_t* chunk_first;  ///< [rows, C]: time and token of the chunk's winner.
   float* chunk_sum;       ///< [rows, C]: of exp as the request's temperature has it,
   float* chunk_raw_sum;   ///< and of the model's own distribution.
@@ -124,13 +126,28 @@ __device__ uint64_t Reduce(uint64_t value, uint64_t identity, uint64_t* shared) 
   return value;
 }
 
-/// The largest key of a row from its chunks'.
+/// The largest key of a row.
 template <int kThreads>
-__device__ uint64_t BestOf(const uint64_t* chunk_best, int chunks, uint64_t* shared) {
+__device__ uint64_t BestOf(const uint64_t* warp_best, int warps, uint64_t* shared) {
   uint64_t best = 0;
-  for (int c = static_cast<int>(threadIdx.x); c < chunks; c += kThreads)
-    best = chunk_best[c] > best ? chunk_best[c] : best;
+  for (int w = static_cast<int>(threadIdx.x); w < warps; w += kThreads)
+    best = warp_best[w] > best ? warp_best[w] : best;
   return Reduce<kThreads, Largest>(best, 0, shared);
+}
+
+/// A key that at least `count` keys of the row reach and few more do: the count-th largest of what
+/// the warps of the scan saw, each of another part of the row. 0 when there are fewer.
+template <int kThreads>
+__device__ uint64_t BoundOf(const uint64_t* warp_best, int warps, int count, uint64_t* shared) {
+  uint64_t bound = 0;
+  if (count > warps) return bound;
+  for (int w = static_cast<int>(threadIdx.x); w < warps; w += kThreads) {
+    const uint64_t mine = warp_best[w];
+    int larger = 0;
+    for (int other = 0; other < warps; ++other) larger += warp_best[other] > mine ? 1 : 0;
+    if (larger == count - 1) bound = mine;
+  }
+  return Reduce<kThreads, Largest>(bound, 0, shared);
 }
 
 /// Sums 64 lanes in the order of SumLanes(Add(Add(a, b), Add(c, d))) of the CPU's kernels; for the

@@ -6,7 +6,7 @@
 
 namespace weft::ops::cuda::sampling {
 
-constexpr int kScanThreads = 256;
+constexpr int kScanThreads = kScanWarps * kLanes;
 
 __device__ inline float Edited(float logit, const LogitEdit& edit) {
   switch (edit.kind) {
@@ -38,7 +38,6 @@ __device__ inline void ApplyEdits(const SampleRequest& request, LogitEdit* all, 
 }
 
 __global__ void __launch_bounds__(kScanThreads) Scan(const SamplerParams params, Scratch scratch) {
-  __shared__ uint64_t shared[kLanes];
   const auto r = static_cast<int>(blockIdx.y);
   const auto c = static_cast<int>(blockIdx.x);
   const SampleRequest request = params.requests[r];
@@ -55,8 +54,13 @@ __global__ void __launch_bounds__(kScanThreads) Scan(const SamplerParams params,
     const uint64_t key = KeyOf(row[i], i);
     best = key > best ? key : best;
   }
-  best = Reduce<kScanThreads, Largest>(best, 0, shared);
-  if (threadIdx.x == 0) scratch.chunk_best[r * Chunks(params.vocabulary) + c] = best;
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
+    const uint64_t other = __shfl_xor_sync(kAllLanes, best, offset);
+    best = other > best ? other : best;
+  }
+  const auto warp = static_cast<int>(threadIdx.x) / kLanes;
+  if (threadIdx.x % kLanes == 0)
+    scratch.warp_best[(r * Chunks(params.vocabulary) + c) * kScanWarps + warp] = best;
 }
 
 /// The winner of an exponential race among tokens [begin, end). Tokens that could not beat the
@@ -122,7 +126,9 @@ __global__ void __launch_bounds__(kScanThreads) Draw(const SamplerParams params,
                     request.mode != SampleMode::kUnused;
   if (!filtered && !races && !sums) return;
   const int chunks = Chunks(params.vocabulary);
-  const uint64_t best = BestOf<kScanThreads>(scratch.chunk_best + r * chunks, chunks, shared);
+  const uint64_t* warp_best = scratch.warp_best + r * chunks * kScanWarps;
+  const int warps = chunks * kScanWarps;
+  const uint64_t best = BestOf<kScanThreads>(warp_best, warps, shared);
   const float max = LogitOf(best);
   const float* row = params.logits + request.logits_row * params.stride;
   const int begin = c * race::kSumChunk;
@@ -139,8 +145,14 @@ __global__ void __launch_bounds__(kScanThreads) Draw(const SamplerParams params,
     if (threadIdx.x == 0) scratch.chunk_first[at] = first;
   }
   if (!filtered) return;
-  Append<kScanThreads>(row, begin, end, LeastKey(race::Add(max, request.first_reach)),
-                       scratch.list + int64_t{r} * kListCapacity, scratch.list_count + r);
+  uint64_t cut = LeastKey(race::Add(max, request.first_reach));
+  if (request.top_k < params.vocabulary) {
+    const uint64_t bound = BoundOf<kScanThreads>(warp_best, warps, request.top_k, shared);
+    const uint64_t lowest = LeastKey(race::Add(max, request.last_reach));
+    if (bound > 0) cut = bound > lowest ? bound : lowest;
+  }
+  Append<kScanThreads>(row, begin, end, cut, scratch.list + int64_t{r} * kListCapacity,
+                       scratch.list_count + r);
   if (request.top_p_of_all == 0) return;
   const float sum = SumChunk(row, begin, end, max, request.inverse_temperature, weights);
   if (threadIdx.x == 0) scratch.chunk_sum[at] = sum;
