@@ -5,6 +5,7 @@
 #include "ops/cuda/attention.h"
 #include "ops/cuda/decode_attention.h"
 #include "ops/cuda/flashinfer_attention.h"
+#include "ops/cuda/overlapped_launch.cuh"
 #include "ops/cuda/plain_attention.h"
 
 namespace weft::ops::cuda {
@@ -76,21 +77,6 @@ __global__ void __launch_bounds__(kMergeWarps* kLanes) MergeParts(const Merge me
   for (int i = 0; i < kPairsPerLane; ++i)
     if (lane + i * kLanes < merge.head_dim / 2)
       out[lane + i * kLanes] = __floats2bfloat162_rn(sums[i].x * inverse, sums[i].y * inverse);
-}
-
-/// Lets the merge's blocks start while the last blocks of attention still run: MergeParts waits for
-/// them itself.
-cudaError_t LaunchMerge(const Merge& merge, int units, uint32_t blocks, cudaStream_t stream) {
-  cudaLaunchAttribute overlap;
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(blocks);
-  config.blockDim = dim3(kMergeWarps * kLanes);
-  config.stream = stream;
-  config.attrs = &overlap;
-  config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, MergeParts, merge, units);
 }
 
 cudaError_t LaunchWork(const AttentionWork& work, cudaStream_t stream) {
@@ -178,7 +164,8 @@ cudaError_t PagedAttention::Run(const AttentionParams& params, const AttentionLa
                       shape_.head_dim};
     const int units = pass.merges * shape_.heads;
     const auto blocks = static_cast<uint32_t>((units + kMergeWarps - 1) / kMergeWarps);
-    error = LaunchMerge(merge, units, blocks, stream);
+    error = LaunchOverlapped(MergeParts, dim3(blocks), dim3(kMergeWarps * kLanes), 0, stream, merge,
+                             units);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;

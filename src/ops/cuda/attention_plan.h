@@ -105,9 +105,9 @@ class AttentionPlanner {
   struct Filling;
 
   int32_t TilesOf(int32_t rows, int32_t tile_rows) const;
-  bool OwnDecode() const;
+  bool OwnDecode(int64_t sequences) const;
   int32_t DecodeItems(int32_t bucket) const;
-  int32_t ChooseChunk(std::span<const AttentionSequence> sequences, int32_t tile_rows,
+  int32_t ChooseChunk(std::span<const AttentionSequence> sequences, bool decode, int32_t tile_rows,
                       int32_t max_items) const;
   void AddPass(std::span<const AttentionSequence> sequences, bool decode, int32_t tile_rows,
                int32_t chunk, Filling& filling) const;

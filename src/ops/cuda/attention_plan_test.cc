@@ -141,8 +141,11 @@ TEST(AttentionPlan, FewLongDecodesAreSplitAndManyAreNot) {
     planner.Plan(sequences, plan.data(), &launch);
     return launch.passes.at(0);
   };
-  EXPECT_GE(decode(1, 32768).items, 33);
-  EXPECT_GE(decode(16, 1024).items, 32);
+  EXPECT_GE(decode(1, 32768).items, 16);  // Times 8 kv heads: a block for each multiprocessor.
+  EXPECT_GE(decode(4, 4096).items, 16);
+  EXPECT_EQ(decode(16, 1024).items, 16);
+  EXPECT_TRUE(decode(16, 1024).decode);
+  EXPECT_FALSE(decode(256, 512).decode);
   EXPECT_FALSE(decode(256, 512).split);
   EXPECT_FALSE(decode(3, 100).split);
 }

@@ -98,6 +98,17 @@ TEST(Attention, LongSequencesAndManyRows) {
   }
 }
 
+TEST(Attention, ManyDecodesMatchTheDefinition) {
+  const AttentionShape shape{32, 8, 128, 16};
+  std::vector<TestSequence> sequences;
+  for (int32_t i = 0; i < 70; ++i) sequences.push_back({1, i * i % 700});
+  sequences.push_back({1, 6000});
+  PagedBatch batch(shape, sequences, 8);
+  Runner runner(shape, false);
+  batch.ExpectRight(runner.Run(batch, batch.sequences()), 3);
+  EXPECT_FALSE(runner.launch.passes.at(0).decode);
+}
+
 TEST(Attention, SplitPrefillBehindALongPrefix) {
   const AttentionShape shape{16, 4, 128, 16};
   PagedBatch batch(shape, {{40, 12000}, {300, 6000}}, 5);
@@ -138,12 +149,11 @@ TEST(Attention, FixedOrderGivesTheSameBitsInAnyBatchAndAnyCut) {
 }
 
 /// One captured graph, replayed with plans of other sequences.
-void ReplayDecodes(bool deterministic) {
+void ReplayDecodes(bool deterministic, int32_t bucket) {
   const AttentionShape shape{32, 8, 128, 16};
-  constexpr int32_t kBucket = 16;
   Runner runner(shape, deterministic);
   PagedBatch batch(shape, {{1, 5}, {1, 700}, {1, 2500}, {1, 31}, {1, 1200}}, 7);
-  DeviceBytes queries(int64_t{kBucket} * batch.row_elements() * 2);
+  DeviceBytes queries(int64_t{bucket} * batch.row_elements() * 2);
   queries.Poison();
   queries.Put(batch.queries());
   DeviceBytes out(queries.bytes());
@@ -156,7 +166,7 @@ void ReplayDecodes(bool deterministic) {
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t executable = nullptr;
   ASSERT_EQ(cudaStreamCreate(&stream), cudaSuccess);
-  runner.planner.PlanDecode({}, kBucket, runner.slot.data(), &runner.launch);
+  runner.planner.PlanDecode({}, bucket, runner.slot.data(), &runner.launch);
   const auto captured = runner.launch.passes;
   ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
   ASSERT_EQ(runner.attention.Run(params, runner.launch, stream), cudaSuccess);
@@ -164,14 +174,14 @@ void ReplayDecodes(bool deterministic) {
   ASSERT_EQ(cudaGraphInstantiate(&executable, graph, 0), cudaSuccess);
   for (size_t count = 0; count <= batch.sequences().size(); ++count) {
     const auto some = std::span(batch.sequences()).first(count);
-    runner.planner.PlanDecode(some, kBucket, runner.slot.data(), &runner.launch);
+    runner.planner.PlanDecode(some, bucket, runner.slot.data(), &runner.launch);
     ASSERT_EQ(runner.launch.passes, captured);
     out.Poison();
     runner.scratch.Poison();
     ASSERT_EQ(LaunchSlotUpload(runner.slot.data(), runner.plan.data(), stream), cudaSuccess);
     ASSERT_EQ(cudaGraphLaunch(executable, stream), cudaSuccess);
     ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
-    const auto all = out.Get<uint16_t>(static_cast<size_t>(kBucket * batch.row_elements()));
+    const auto all = out.Get<uint16_t>(static_cast<size_t>(bucket * batch.row_elements()));
     for (size_t i = count * static_cast<size_t>(batch.row_elements()); i < all.size(); ++i)
       ASSERT_EQ(all[i], 0) << "padded row";
     if (count < batch.sequences().size()) continue;
@@ -187,8 +197,11 @@ void ReplayDecodes(bool deterministic) {
   (void)cudaStreamDestroy(stream);
 }
 
-TEST(Attention, OneGraphServesAnySequencesOfItsBucket) { ReplayDecodes(false); }
-TEST(Attention, OneGraphInFixedOrder) { ReplayDecodes(true); }
+TEST(Attention, OneGraphServesAnySequencesOfItsBucket) {
+  ReplayDecodes(false, 16);
+  ReplayDecodes(false, 64);  // FlashInfer's kernel, which decodes many.
+}
+TEST(Attention, OneGraphInFixedOrder) { ReplayDecodes(true, 16); }
 
 TEST(Attention, SaysWhichHeadDimensionsItServes) {
   EXPECT_TRUE(PagedAttention::Serves(64));

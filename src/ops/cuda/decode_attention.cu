@@ -2,16 +2,18 @@
 
 #include <cuda_bf16.h>
 
+#include "ops/cuda/overlapped_launch.cuh"
+
 namespace weft::ops::cuda {
 namespace {
 
 constexpr int kLanes = 32;
-constexpr int kWarps = 4;
-constexpr int kThreads = kWarps * kLanes;
+/// Of a block where it may have the shared memory that they need, else half of them.
+constexpr int kMaxWarps = 8;
 /// Tokens that a warp takes at once: a tile of K and V, which lies in one page.
 constexpr int kTile = 16;
 /// Tiles of a warp in shared memory: one in use, the others on their way.
-constexpr int kStages = 3;
+constexpr int kStages = 2;
 /// Queries of a block: the columns of a tensor core's product.
 constexpr int kQueries = 8;
 static_assert(DecodeServes(128, kQueries) && !DecodeServes(128, kQueries + 1));
@@ -24,8 +26,10 @@ struct Shape {
   static constexpr int kUnitsPerRow = kHeadDim * 2 / kUnit;
   static constexpr int kTileBytes = kTile * kHeadDim * 2;
   static constexpr int kWarpBytes = kStages * 2 * kTileBytes;
-  static constexpr int kSharedBytes = kWarps * kWarpBytes;
 };
+
+__device__ int Threads() { return static_cast<int>(blockDim.x); }
+__device__ int Warps() { return Threads() / kLanes; }
 
 __device__ uint32_t SharedAddress(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
@@ -34,7 +38,8 @@ __device__ uint32_t SharedAddress(const void* pointer) {
 /// Copies 16 bytes in the background; zeros when not `there`, and then reads nothing.
 __device__ void CopyUnit(uint32_t to, const void* from, bool there) {
   const int bytes = there ? kUnit : 0;
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes));
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
+               "r"(bytes));
 }
 
 __device__ void LoadMatrices(uint32_t (&out)[4], uint32_t address) {
@@ -123,13 +128,25 @@ __device__ void UseTile(uint32_t stage, const uint32_t (&query)[Shape<kHeadDim>:
                         int tokens, float scale, State<kHeadDim>& state) {
   using S = Shape<kHeadDim>;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  float score[4] = {};
+  // All loads go out before the first product: a warp has nobody to hide their latency.
+  uint32_t keys[S::kSteps][4];
+  uint32_t values[S::kSteps][4];
 #pragma unroll
-  for (int step = 0; step < S::kSteps; ++step) {
-    uint32_t keys[4];
-    LoadMatrices(keys, UnitAt<kHeadDim>(stage, lane % 16, step * 2 + lane / 16));
-    MultiplyAdd(score, keys, query[step][0], query[step][1]);
+  for (int step = 0; step < S::kSteps; ++step)
+    LoadMatrices(keys[step], UnitAt<kHeadDim>(stage, lane % 16, step * 2 + lane / 16));
+#pragma unroll
+  for (int step = 0; step < S::kSteps; ++step)
+    LoadTransposed(values[step], UnitAt<kHeadDim>(stage + S::kTileBytes, lane % 8 + lane / 16 * 8,
+                                                  step * 2 + lane / 8 % 2));
+  float score[4] = {};
+  float odd[4] = {};
+#pragma unroll
+  for (int step = 0; step < S::kSteps; step += 2) {
+    MultiplyAdd(score, keys[step], query[step][0], query[step][1]);
+    MultiplyAdd(odd, keys[step + 1], query[step + 1][0], query[step + 1][1]);
   }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) score[i] += odd[i];
   const int token = lane / 4;
 #pragma unroll
   for (int i = 0; i < 4; ++i) score[i] = token + i / 2 * 8 < tokens ? score[i] * scale : -INFINITY;
@@ -152,16 +169,13 @@ __device__ void UseTile(uint32_t stage, const uint32_t (&query)[Shape<kHeadDim>:
   const uint32_t b1 = Transpose(Pack(weight[2], weight[3]));
 #pragma unroll
   for (int step = 0; step < S::kSteps; ++step) {
-    uint32_t values[4];
-    LoadTransposed(values, UnitAt<kHeadDim>(stage + S::kTileBytes, lane % 8 + lane / 16 * 8,
-                                            step * 2 + lane / 8 % 2));
 #pragma unroll
     for (int i = 0; i < 4; ++i) state.out[step][i] *= correction[i % 2];
-    MultiplyAdd(state.out[step], values, b0, b1);
+    MultiplyAdd(state.out[step], values[step], b0, b1);
   }
 }
 
-/// A warp's way through its tiles of the part: every fourth.
+/// A warp's way through its tiles of the part: warps take turns.
 template <int kHeadDim>
 __device__ void Stream(const AttentionWork& work, const Part& part, int kv_head, uint32_t shared,
                        const uint32_t (&query)[Shape<kHeadDim>::kSteps][2],
@@ -171,14 +185,14 @@ __device__ void Stream(const AttentionWork& work, const Part& part, int kv_head,
   const int64_t head_offset = int64_t{kv_head} * kHeadDim;
   const int32_t* pages = work.pages + work.page_begin[part.sequence];
   const uint32_t stages = shared + static_cast<uint32_t>(warp * S::kWarpBytes);
-  constexpr int kStride = kWarps * kTile;
+  const int stride = Warps() * kTile;
   int fetch = part.begin + warp * kTile;
   int page = fetch < part.end ? pages[fetch / work.tokens_per_page] : 0;
   const auto fetch_next = [&](int stage) {
     if (fetch < part.end) {
       FetchTile<kHeadDim>(work, part, fetch, page, head_offset,
                           stages + static_cast<uint32_t>(stage * 2 * S::kTileBytes));
-      fetch += kStride;
+      fetch += stride;
       if (fetch < part.end) page = pages[fetch / work.tokens_per_page];
     }
     asm volatile("cp.async.commit_group;");
@@ -186,7 +200,7 @@ __device__ void Stream(const AttentionWork& work, const Part& part, int kv_head,
 #pragma unroll
   for (int stage = 0; stage < kStages - 1; ++stage) fetch_next(stage);
   int stage = 0;
-  for (int first = part.begin + warp * kTile; first < part.end; first += kStride) {
+  for (int first = part.begin + warp * kTile; first < part.end; first += stride) {
     asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2));
     __syncwarp();
     fetch_next(stage == 0 ? kStages - 1 : stage - 1);
@@ -200,9 +214,9 @@ __device__ void Stream(const AttentionWork& work, const Part& part, int kv_head,
 /// The warps' states, side by side in shared memory.
 template <int kHeadDim>
 struct Shared {
-  float out[kWarps][kQueries][kHeadDim];
-  float max[kWarps][kQueries];
-  float sum[kWarps][kQueries];
+  float out[kMaxWarps][kQueries][kHeadDim];
+  float max[kMaxWarps][kQueries];
+  float sum[kMaxWarps][kQueries];
 };
 
 template <int kHeadDim>
@@ -246,16 +260,14 @@ __device__ void WritePart(const AttentionWork& work, const Part& part, int kv_he
                           const Shared<kHeadDim>& shared) {
   constexpr int kQuads = kHeadDim / 4;
   const int group = work.heads / work.kv_heads;
-  for (int i = static_cast<int>(threadIdx.x); i < group * kQuads; i += kThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < group * kQuads; i += Threads()) {
     const int q = i / kQuads;
     const int d = i % kQuads * 4;
     float max = -INFINITY;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) max = fmaxf(max, shared.max[w][q]);
+    for (int w = 0; w < Warps(); ++w) max = fmaxf(max, shared.max[w][q]);
     float total = 0.0F;
     float4 sum = {};
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
+    for (int w = 0; w < Warps(); ++w) {
       const float weight = max == -INFINITY ? 0.0F : Exp2(shared.max[w][q] - max);
       total += shared.sum[w][q] * weight;
       Accumulate(sum, *reinterpret_cast<const float4*>(&shared.out[w][q][d]), weight);
@@ -282,10 +294,10 @@ __device__ void MergeParts(const AttentionWork& work, const Part& part, int kv_h
   constexpr int kQuads = kHeadDim / 4;
   const int group = work.heads / work.kv_heads;
   const int64_t first = int64_t{work.partial_begin[part.sequence]} * work.heads + kv_head * group;
-  for (int i = static_cast<int>(threadIdx.x); i < group * part.count; i += kThreads)
+  for (int i = static_cast<int>(threadIdx.x); i < group * part.count; i += Threads())
     weights[i] = __ldcg(work.partial_log2 + first + i / group * work.heads + i % group);
   __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < group * kQuads; i += kThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < group * kQuads; i += Threads()) {
     const int q = i / kQuads;
     const int d = i % kQuads * 4;
     float max = -INFINITY;
@@ -323,7 +335,7 @@ __device__ bool EndsLast(const AttentionWork& work, const Part& part, int kv_hea
 }
 
 template <int kHeadDim>
-__global__ void __launch_bounds__(kThreads, 2) DecodeAttention(const AttentionWork work) {
+__global__ void __launch_bounds__(kMaxWarps* kLanes, 1) DecodeAttention(const AttentionWork work) {
   extern __shared__ uint4 memory[];
 #if __CUDA_ARCH__ >= 900
   cudaGridDependencySynchronize();
@@ -358,8 +370,9 @@ __global__ void __launch_bounds__(kThreads, 2) DecodeAttention(const AttentionWo
   Stream<kHeadDim>(work, part, kv_head, SharedAddress(memory), query, state);
   __syncthreads();
   auto& shared = *reinterpret_cast<Shared<kHeadDim>*>(memory);
-  static_assert(sizeof(Shared<kHeadDim>) <= Shape<kHeadDim>::kSharedBytes);
-  static_assert(kMaxDecodeParts * kQueries * sizeof(float) <= Shape<kHeadDim>::kSharedBytes);
+  static_assert(sizeof(Shared<kHeadDim>) <= kMaxWarps / 2 * Shape<kHeadDim>::kWarpBytes);
+  static_assert(kMaxDecodeParts * kQueries * sizeof(float) <=
+                kMaxWarps / 2 * Shape<kHeadDim>::kWarpBytes);
   Share(state, shared);
   __syncthreads();
   WritePart(work, part, kv_head, shared);
@@ -368,27 +381,35 @@ __global__ void __launch_bounds__(kThreads, 2) DecodeAttention(const AttentionWo
 }
 
 template <int kHeadDim>
-cudaError_t Prepare() {
-  return cudaFuncSetAttribute(DecodeAttention<kHeadDim>,
-                              cudaFuncAttributeMaxDynamicSharedMemorySize,
-                              Shape<kHeadDim>::kSharedBytes);
+cudaError_t CountWarps(int* warps) {
+  int device = 0;
+  int most = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess)
+    error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  *warps = most >= kMaxWarps * Shape<kHeadDim>::kWarpBytes ? kMaxWarps : kMaxWarps / 2;
+  return error;
 }
 
-/// The launch itself overlaps the end of the kernel before; the kernel waits for that one's
-/// results.
+template <int kHeadDim>
+cudaError_t Prepare() {
+  int warps = 0;
+  const cudaError_t error = CountWarps<kHeadDim>(&warps);
+  if (error != cudaSuccess) return error;
+  return cudaFuncSetAttribute(DecodeAttention<kHeadDim>,
+                              cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              warps * Shape<kHeadDim>::kWarpBytes);
+}
+
 template <int kHeadDim>
 cudaError_t Launch(const AttentionWork& work, cudaStream_t stream) {
-  cudaLaunchAttribute overlap;
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<uint32_t>(work.items), static_cast<uint32_t>(work.kv_heads));
-  config.blockDim = dim3(kThreads);
-  config.dynamicSmemBytes = Shape<kHeadDim>::kSharedBytes;
-  config.stream = stream;
-  config.attrs = &overlap;
-  config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, DecodeAttention<kHeadDim>, work);
+  int warps = 0;
+  const cudaError_t error = CountWarps<kHeadDim>(&warps);
+  if (error != cudaSuccess) return error;
+  const dim3 grid(static_cast<uint32_t>(work.items), static_cast<uint32_t>(work.kv_heads));
+  return LaunchOverlapped(DecodeAttention<kHeadDim>, grid,
+                          dim3(static_cast<uint32_t>(warps * kLanes)),
+                          static_cast<size_t>(warps * Shape<kHeadDim>::kWarpBytes), stream, work);
 }
 
 }  // namespace

@@ -49,18 +49,30 @@ __global__ void __launch_bounds__(kScanThreads) Scan(const SamplerParams params,
   if (request.edits > 0) ApplyEdits(request, params.edits, row, begin, end);
   __syncthreads();
   uint64_t best = 0;
-#pragma unroll 4
-  for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += kScanThreads) {
-    const uint64_t key = KeyOf(row[i], i);
+  const auto see = [&best](float logit, int token) {
+    const uint64_t key = KeyOf(logit, token);
     best = key > best ? key : best;
+  };
+  const auto thread = static_cast<int>(threadIdx.x);
+  if (params.vocabulary % 4 == 0 && params.stride % 4 == 0) {
+#pragma unroll 4
+    for (int i = begin + thread * 4; i < end; i += kScanThreads * 4) {
+      const float4 four = *reinterpret_cast<const float4*>(row + i);
+      see(four.x, i);
+      see(four.y, i + 1);
+      see(four.z, i + 2);
+      see(four.w, i + 3);
+    }
+  } else {
+#pragma unroll 4
+    for (int i = begin + thread; i < end; i += kScanThreads) see(row[i], i);
   }
   for (int offset = kLanes / 2; offset > 0; offset /= 2) {
     const uint64_t other = __shfl_xor_sync(kAllLanes, best, offset);
     best = other > best ? other : best;
   }
-  const auto warp = static_cast<int>(threadIdx.x) / kLanes;
-  if (threadIdx.x % kLanes == 0)
-    scratch.warp_best[(r * Chunks(params.vocabulary) + c) * kScanWarps + warp] = best;
+  if (thread % kLanes == 0)
+    scratch.warp_best[(r * Chunks(params.vocabulary) + c) * kScanWarps + thread / kLanes] = best;
 }
 
 /// The winner of an exponential race among tokens [begin, end). Tokens that could not beat the
