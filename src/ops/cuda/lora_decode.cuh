@@ -55,38 +55,31 @@ struct DecodeCursor {
   int number;
   int end;
   LoraUnit found;  ///< Of `number`, while number < end.
-  int tiles;       ///< Rank tiles that the entry's units were made for.
 };
 
-__device__ inline void FindCursorUnit(const LoraParams& params, const LoraUnits& units,
-                                      DecodeCursor& cursor) {
-  if (cursor.number >= cursor.end) return;
-  cursor.found = FindUnit(params, units, cursor.number);
-  cursor.tiles = cursor.found.group->tiles[cursor.found.projection];
-}
-
-__device__ inline DecodeCursor ShareOfBlock(const LoraParams& params, const LoraUnits& units) {
-  const int64_t count = units.begin[kMaxLoraEntries];
+__device__ inline DecodeCursor ShareOfBlock(const LoraParams& params, LoraWork work,
+                                            const LoraBegins& begins) {
+  const auto count = static_cast<unsigned>(begins.count);
   DecodeCursor cursor;
   cursor.number = static_cast<int>(count * blockIdx.x / gridDim.x);
   cursor.end = static_cast<int>(count * (blockIdx.x + 1) / gridDim.x);
-  cursor.tiles = 0;
-  FindCursorUnit(params, units, cursor);
+  if (cursor.number < cursor.end)
+    cursor.found = FindUnit(params, work, begins, cursor.number);
   return cursor;
 }
 
 /// To the next unit. Returns whether that is another entry's.
-__device__ inline bool Advance(const LoraParams& params, const LoraUnits& units,
+__device__ inline bool Advance(const LoraParams& params, LoraWork work, const LoraBegins& begins,
                                DecodeCursor& cursor) {
   ++cursor.number;
   ++cursor.found.unit;
   if (cursor.found.unit < cursor.found.units) return false;
-  FindCursorUnit(params, units, cursor);
+  if (cursor.number < cursor.end) cursor.found = FindUnit(params, work, begins, cursor.number);
   return true;
 }
 
 /// The row `row` of a group, in x and delta; 0 if there is none.
-__device__ inline int RowNumber(const LoraParams& params, const LoraGroup& group, int row) {
+__device__ inline int RowNumber(const LoraParams& params, const LoraEntry& group, int row) {
   return row < group.rows ? __ldg(&RowNumbers(params)[group.first + row]) : 0;
 }
 

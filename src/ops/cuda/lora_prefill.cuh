@@ -29,14 +29,13 @@ cudaError_t PreparePrefillExpand(int32_t shared_limit);
 void LaunchPrefillShrink(const LoraParams& params, cudaStream_t stream);
 void LaunchPrefillExpand(const LoraParams& params, cudaStream_t stream);
 
-/// Stages in flight: as many as the device's shared memory holds beside LoraUnits.
+/// Stages in flight: as many as the device's shared memory holds.
 constexpr int kShrinkStages = 4;
 constexpr int kExpandStages = 3;
 constexpr int kFewStages = 2;
 
-/// Whether a block of at most `shared_limit` bytes holds so many stages beside what is static.
 inline bool StagesFit(int32_t shared_limit, int stages) {
-  return stages * kStageBytes + static_cast<int>(sizeof(LoraUnits)) <= shared_limit;
+  return stages * kStageBytes <= shared_limit;
 }
 
 template <typename Kernel>

@@ -15,11 +15,11 @@ struct ShrinkTile {
   int split;
 };
 
-__device__ ShrinkTile FindShrinkTile(const LoraParams& params, const LoraUnits& units, int number) {
+__device__ ShrinkTile FindShrinkTile(const LoraParams& params, const LoraBegins& begins, int number) {
   ShrinkTile tile;
-  tile.found = FindUnit(params, units, number);
-  tile.tiles = tile.found.group->tiles[tile.found.projection];
-  const int row_blocks = (tile.found.group->rows + kPrefillRows - 1) / kPrefillRows;
+  tile.found = FindUnit(params, LoraWork::kPrefillShrink, begins, number);
+  tile.tiles = tile.found.entry.tiles;
+  const int row_blocks = (tile.found.entry.rows + kPrefillRows - 1) / kPrefillRows;
   const int tile_blocks = (tile.tiles + kPrefillTiles - 1) / kPrefillTiles;
   tile.first_row = tile.found.unit % row_blocks * kPrefillRows;
   tile.first_tile = tile.found.unit / row_blocks % tile_blocks * kPrefillTiles;
@@ -38,7 +38,7 @@ struct ShrinkSource {
 /// From the split's first column.
 __device__ ShrinkSource FindSource(const LoraParams& params, const ShrinkTile& tile) {
   ShrinkSource source;
-  const LoraGroup& group = *tile.found.group;
+  const LoraEntry& group = tile.found.entry;
   const int column = tile.split * kLoraSplit + static_cast<int>(threadIdx.x) % 8 * kVector;
 #pragma unroll
   for (int i = 0; i < kCopies; ++i) {
@@ -81,7 +81,7 @@ __device__ void CopyStage(ShrinkSource& source, int columns, uint32_t stage) {
 __device__ void StoreSplit(const LoraParams& params, const ShrinkTile& tile, int columns,
                            const TileSums& total) {
   const int lane = threadIdx.x % kWarp;
-  const int rows = tile.found.group->rows;
+  const int rows = tile.found.entry.rows;
 #pragma unroll
   for (int m = 0; m < 2; ++m)
 #pragma unroll
@@ -93,7 +93,7 @@ __device__ void StoreSplit(const LoraParams& params, const ShrinkTile& tile, int
         if (row >= rows || rank >= columns) continue;
         const int64_t at =
             (int64_t{tile.split} * tile.tiles + tile.first_tile + rank / kLoraTile) * rows + row;
-        float* into = params.scratch + tile.found.scratch + at * kLoraTile + rank % kLoraTile;
+        float* into = params.scratch + ScratchOf(tile.found) + at * kLoraTile + rank % kLoraTile;
         const auto sums = [&](int j, int i) { return total[m][group * 4 + j][2 * high + i]; };
         *reinterpret_cast<float4*>(into) =
             make_float4(sums(0, 0), sums(0, 1), sums(1, 0), sums(1, 1));
@@ -153,14 +153,13 @@ __device__ void ShrinkOneTile(const LoraParams& params, const ShrinkTile& tile, 
 template <int kStages>
 __global__ void __launch_bounds__(kPrefillThreads, 1)
     LoraPrefillShrink(const __grid_constant__ LoraParams params) {
-  __shared__ LoraUnits units;
   extern __shared__ __align__(16) std::byte shared[];
-  ReadUnits(params, LoraWork::kPrefillShrink, units);
+  const LoraBegins begins = ReadBegins(params, LoraWork::kPrefillShrink);
   WaitForKernelBefore();
   LetNextKernelStart();
-  const int count = units.begin[kMaxLoraEntries];
+  const int count = begins.count;
   for (int number = blockIdx.x; number < count; number += gridDim.x) {
-    const ShrinkTile tile = FindShrinkTile(params, units, number);
+    const ShrinkTile tile = FindShrinkTile(params, begins, number);
     if (tile.first_tile < tile.found.module.tiles) ShrinkOneTile<kStages>(params, tile, shared);
   }
 }
@@ -168,19 +167,18 @@ __global__ void __launch_bounds__(kPrefillThreads, 1)
 /// Adds the splits in order, scales and rounds: A x as the product with B takes it.
 __global__ void __launch_bounds__(kReduceThreads)
     LoraPrefillReduce(const __grid_constant__ LoraParams params) {
-  __shared__ LoraUnits units;
-  ReadUnits(params, LoraWork::kPrefillReduce, units);
+  const LoraBegins begins = ReadBegins(params, LoraWork::kPrefillReduce);
   WaitForKernelBefore();
   LetNextKernelStart();
   const int splits = LoraSplits(params.in);
-  const int count = units.begin[kMaxLoraEntries];
+  const int count = begins.count;
   for (int number = blockIdx.x; number < count; number += gridDim.x) {
-    const LoraUnit found = FindUnit(params, units, number);
-    const int64_t tiles = found.group->tiles[found.projection];
-    const int64_t split_stride = tiles * found.group->rows * kLoraTile;
-    const int quads = found.module.tiles * found.group->rows * 4;
-    const float* sums = params.scratch + found.scratch;
-    auto* finished = reinterpret_cast<uint2*>(params.scratch + found.scratch +
+    const LoraUnit found = FindUnit(params, LoraWork::kPrefillReduce, begins, number);
+    const int64_t tiles = found.entry.tiles;
+    const int64_t split_stride = tiles * found.entry.rows * kLoraTile;
+    const int quads = found.module.tiles * found.entry.rows * 4;
+    const float* sums = params.scratch + ScratchOf(found);
+    auto* finished = reinterpret_cast<uint2*>(params.scratch + ScratchOf(found) +
                                               splits * split_stride);
 #pragma unroll
     for (int i = 0; i < kReduceUnit / kReduceThreads; ++i) {

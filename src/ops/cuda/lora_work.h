@@ -9,7 +9,7 @@
 // Two parts, by how long they live. An adapter's table (lora_table) says for every layer and
 // projection where its tiles lie; it is made once, when the adapter becomes resident. A step
 // (LoraStep) says which rows use which adapter, and how the work of each operator is numbered; it
-// holds for all layers, since it names tables, not tiles. So a step uploads 19 KiB and four bytes a
+// holds for all layers, since it names tables, not tiles. So a step uploads 40 KiB and four bytes a
 // row, whatever the ranks. Lists of ready-made items for each layer would be 5 MB for 8 adapters of
 // rank 128 on a model of 32 layers.
 
@@ -30,7 +30,7 @@ inline constexpr std::array<int, kLoraOperators> kOperatorProjections = {3, 1, 2
 
 /// Most adapters of one step, and the group of rows without any.
 inline constexpr int kMaxLoraGroups = 65;
-/// An entry is one projection of one group.
+/// An entry is one projection of one group: of the rows that use one adapter.
 inline constexpr int kMaxLoraEntries = kMaxLoraGroups * kMaxOperatorProjections;
 /// Most rank tiles of a module: rank 512.
 inline constexpr int kMaxLoraTiles = 32;
@@ -73,16 +73,18 @@ struct LoraTableTile {
   uint64_t b;
 };
 
-/// Rows that use one adapter.
-struct LoraGroup {
-  uint64_t table;  ///< Device address of the adapter's table; 0: no adapter.
-  int32_t first;   ///< Its rows are LoraStep's row numbers [first, first + rows).
+/// One projection of the rows that use one adapter.
+struct alignas(16) LoraEntry {
+  uint64_t table;    ///< Device address of the adapter's table; 0: no adapter.
+  int32_t first;     ///< Its rows are LoraStep's row numbers [first, first + rows).
+  int32_t scratch;   ///< Where its sums lie, in kLoraTile floats.
   int32_t rows;
-  uint8_t tiles[kLoraProjections];  ///< Most rank tiles of the projection in any layer.
-  uint8_t table_tiles;              ///< Most rank tiles of any module.
-  uint8_t padding[8];
+  uint8_t tiles;        ///< Most rank tiles of the projection in any layer.
+  uint8_t table_tiles;  ///< Most rank tiles of any module.
+  uint8_t index;        ///< Of the operator's projections.
+  uint8_t padding[5];
 };
-static_assert(sizeof(LoraGroup) == 32);
+static_assert(sizeof(LoraEntry) == 32);
 
 /// The kinds of work of an operator. Each has its own kernel and its own numbering of units.
 enum class LoraWork : uint8_t {
@@ -94,16 +96,15 @@ enum class LoraWork : uint8_t {
 };
 inline constexpr int kLoraWorks = 5;
 
-/// Entry e of an operator is its projection e % P of group e / P. Its units are
-/// [begin[e], begin[e + 1]); begin[kMaxLoraEntries] is the number of units.
+/// Entry e's units of a kind of work are [begin[e], begin[e + 1]); begin[kMaxLoraEntries] is the
+/// number of units.
 struct LoraOperatorStep {
+  LoraEntry entries[kMaxLoraEntries];
   int32_t begin[kLoraWorks][kMaxLoraEntries + 1];
-  int32_t scratch[kMaxLoraEntries];  ///< Where the entry's sums lie, in kLoraTile floats.
 };
 
 /// A step's work, as uploaded. Row numbers follow it in memory: int32_t[rows].
 struct alignas(16) LoraStep {
-  LoraGroup groups[kMaxLoraGroups];
   LoraOperatorStep operators[kLoraOperators];
 };
 
