@@ -12,7 +12,6 @@ namespace weft::ops::cuda {
 
 constexpr int kDecodeThreads = 128;
 constexpr int kDecodeWarps = kDecodeThreads / kWarp;
-constexpr int kDecodeBlocks = 2;
 /// Rows of one tensor core product.
 constexpr int kRowTile = 16;
 
@@ -49,34 +48,6 @@ __device__ inline void WaitForStage() {
 /// Before a stage is filled again.
 __device__ inline void StageWasRead() { __syncwarp(); }
 __device__ inline int NextStage(int stage) { return stage + 1 == kRingStages ? 0 : stage + 1; }
-
-/// A block's place in its share [number, end) of an operator's units.
-struct DecodeCursor {
-  int number;
-  int end;
-  LoraUnit found;  ///< Of `number`, while number < end.
-};
-
-__device__ inline DecodeCursor ShareOfBlock(const LoraParams& params, LoraWork work,
-                                            const LoraBegins& begins) {
-  const auto count = static_cast<unsigned>(begins.count);
-  DecodeCursor cursor;
-  cursor.number = static_cast<int>(count * blockIdx.x / gridDim.x);
-  cursor.end = static_cast<int>(count * (blockIdx.x + 1) / gridDim.x);
-  if (cursor.number < cursor.end)
-    cursor.found = FindUnit(params, work, begins, cursor.number);
-  return cursor;
-}
-
-/// To the next unit. Returns whether that is another entry's.
-__device__ inline bool Advance(const LoraParams& params, LoraWork work, const LoraBegins& begins,
-                               DecodeCursor& cursor) {
-  ++cursor.number;
-  ++cursor.found.unit;
-  if (cursor.found.unit < cursor.found.units) return false;
-  if (cursor.number < cursor.end) cursor.found = FindUnit(params, work, begins, cursor.number);
-  return true;
-}
 
 /// The row `row` of a group, in x and delta; 0 if there is none.
 __device__ inline int RowNumber(const LoraParams& params, const LoraEntry& group, int row) {

@@ -23,7 +23,7 @@ __device__ int PaddedTiles(int tiles) {
 }
 __device__ int SumStride(int tiles) { return PaddedTiles(tiles) * kLoraTile + kVector; }
 __device__ int PassesOf(int tiles) { return max(1, (tiles + kPassTiles - 1) / kPassTiles); }
-__device__ int FirstOut(const DecodeCursor& cursor) {
+__device__ int FirstOut(const LoraCursor& cursor) {
   return cursor.found.unit * DecodeOut(cursor.found.entry.tiles) +
          static_cast<int>(threadIdx.x) / kWarp * ColumnsOf(cursor.found.entry.tiles) * 8;
 }
@@ -53,7 +53,7 @@ __device__ void FindTiles(const LoraUnit& found, int pass, LaneTiles& tiles) {
 /// Starts the copy of the warp's weights of one pass of the cursor's unit. Zeros where there are
 /// none. Cell column * blocks + block has the outputs of `column` and the ranks of `block`.
 template <int kColumns>
-__device__ void CopyPass(const DecodeCursor& cursor, int limit, const LaneTiles& tiles,
+__device__ void CopyPass(const LoraCursor& cursor, int limit, const LaneTiles& tiles,
                          uint32_t to) {
   constexpr int kBlocks = kRingCells / kColumns;
   const int out = FirstOut(cursor);
@@ -71,7 +71,7 @@ __device__ void CopyPass(const DecodeCursor& cursor, int limit, const LaneTiles&
 
 /// Adds the splits, scales, rounds: A x as the product with B takes it. Synchronises the block
 /// before and after.
-__device__ void FinishSums(const LoraParams& params, const DecodeCursor& cursor,
+__device__ void FinishSums(const LoraParams& params, const LoraCursor& cursor,
                            __nv_bfloat16* sums) {
   const int rows = cursor.found.entry.rows;
   const int tiles = cursor.found.module.tiles;
@@ -109,7 +109,7 @@ using UnitSums = float[kMostRowTiles][kColumns][4];
 
 /// acc += the product of one pass.
 template <int kColumns>
-__device__ void MultiplyPass(const DecodeCursor& cursor, int pass, uint32_t sums, uint32_t stage,
+__device__ void MultiplyPass(const LoraCursor& cursor, int pass, uint32_t sums, uint32_t stage,
                              UnitSums<kColumns>& acc) {
   constexpr int kBlocks = kRingCells / kColumns;
   const int lane = threadIdx.x % kWarp;
@@ -146,7 +146,7 @@ __device__ void FindRows(const LoraParams& params, const LoraEntry& group, LaneR
 }
 
 template <int kColumns>
-__device__ void StoreDelta(const LoraParams& params, const DecodeCursor& cursor,
+__device__ void StoreDelta(const LoraParams& params, const LoraCursor& cursor,
                            const LaneRows& numbers, const UnitSums<kColumns>& acc) {
   const int lane = threadIdx.x % kWarp;
   const LoraDelta& delta = params.delta[cursor.found.entry.index];
@@ -166,7 +166,7 @@ __device__ void StoreDelta(const LoraParams& params, const DecodeCursor& cursor,
 }
 
 /// Rows of the base model, and modules that an adapter leaves alone.
-__device__ void StoreZeros(const LoraParams& params, const DecodeCursor& cursor) {
+__device__ void StoreZeros(const LoraParams& params, const LoraCursor& cursor) {
   const LoraDelta& delta = params.delta[cursor.found.entry.index];
   const LoraEntry& group = cursor.found.entry;
   const int ranges = (delta.out + kZeroOut - 1) / kZeroOut;
@@ -185,7 +185,7 @@ __device__ void StoreZeros(const LoraParams& params, const DecodeCursor& cursor)
 /// Keeps the ring filled, a pass a stage.
 struct ExpandRing {
   WarpRing warp;
-  DecodeCursor ahead;
+  LoraCursor ahead;
   LaneTiles tiles;
   bool found = false;  ///< Whether `tiles` are those of ahead's entry and pass.
   int ahead_pass = 0;
@@ -200,9 +200,9 @@ struct ExpandRing {
   }
 
   /// Starts the next stage's copy, if the block's share has another.
-  __device__ void CopyNext(const LoraParams& params, const LoraBegins& begins) {
+  __device__ void CopyNext(const LoraParams& params) {
     StageWasRead();
-    if (ahead.number < ahead.end) {
+    if (ahead.left > 0) {
       const int rank_tiles = ahead.found.entry.tiles;
       if (rank_tiles > 0) {
         if (ColumnsOf(rank_tiles) == 8)
@@ -216,7 +216,7 @@ struct ExpandRing {
       found = passes == 1;
       if (++ahead_pass == passes) {
         ahead_pass = 0;
-        if (Advance(params, kWork, begins, ahead)) found = false;
+        if (Advance<kWork>(params, ahead)) found = false;
       }
     }
     ahead_stage = NextStage(ahead_stage);
@@ -225,12 +225,12 @@ struct ExpandRing {
 };
 
 template <int kColumns>
-__device__ void ExpandUnit(const LoraParams& params, const LoraBegins& begins,
-                           const DecodeCursor& cursor, const LaneRows& rows, uint32_t sums,
+__device__ void ExpandUnit(const LoraParams& params,
+                           const LoraCursor& cursor, const LaneRows& rows, uint32_t sums,
                            ExpandRing& ring) {
   UnitSums<kColumns> acc = {};
   for (int pass = 0; pass < PassesOf(cursor.found.entry.tiles); ++pass) {
-    ring.CopyNext(params, begins);
+    ring.CopyNext(params);
     WaitForStage();
     MultiplyPass<kColumns>(cursor, pass, sums,
                            ring.warp.read_from + ring.stage * kStageOfRing, acc);
@@ -243,34 +243,33 @@ __global__ void __launch_bounds__(kDecodeThreads, 3)
     LoraDecodeExpand(const __grid_constant__ LoraParams params) {
   __shared__ __align__(16) __nv_bfloat16 sums[kSumsElements];
   extern __shared__ __align__(128) std::byte memory[];
-  const LoraBegins begins = ReadBegins(params, LoraWork::kDecodeExpand);
-  DecodeCursor cursor = ShareOfBlock(params, kWork, begins);
-  if (cursor.number >= cursor.end) {
+  LoraCursor cursor = ReadStart<kWork>(params);
+  if (cursor.left == 0) {
     WaitForKernelBefore();  // Whoever waits for this kernel relies on all before it.
     return;
   }
   ExpandRing ring = {RingOfWarp(memory), cursor};
-  for (int stage = 0; stage < kRingStages - 1; ++stage) ring.CopyNext(params, begins);
+  for (int stage = 0; stage < kRingStages - 1; ++stage) ring.CopyNext(params);
   LaneRows rows;
   FindRows(params, cursor.found.entry, rows);
   WaitForKernelBefore();
   LetNextKernelStart();
   bool fresh = false;  // Whether `sums` are those of the cursor's entry.
-  while (cursor.number < cursor.end) {
+  while (cursor.left > 0) {
     if (cursor.found.entry.tiles > 0 && !fresh) FinishSums(params, cursor, sums);
     if (cursor.found.entry.tiles == 0) {
-      ring.CopyNext(params, begins);
+      ring.CopyNext(params);
       StoreZeros(params, cursor);
       ring.stage = NextStage(ring.stage);
     } else if (ColumnsOf(cursor.found.entry.tiles) == 8) {
-      ExpandUnit<8>(params, begins, cursor, rows, SharedAddress(sums), ring);
+      ExpandUnit<8>(params, cursor, rows, SharedAddress(sums), ring);
     } else if (ColumnsOf(cursor.found.entry.tiles) == 4) {
-      ExpandUnit<4>(params, begins, cursor, rows, SharedAddress(sums), ring);
+      ExpandUnit<4>(params, cursor, rows, SharedAddress(sums), ring);
     } else {
-      ExpandUnit<2>(params, begins, cursor, rows, SharedAddress(sums), ring);
+      ExpandUnit<2>(params, cursor, rows, SharedAddress(sums), ring);
     }
-    fresh = !Advance(params, kWork, begins, cursor);
-    if (!fresh && cursor.number < cursor.end) FindRows(params, cursor.found.entry, rows);
+    fresh = !Advance<kWork>(params, cursor);
+    if (!fresh && cursor.left > 0) FindRows(params, cursor.found.entry, rows);
   }
 }
 
@@ -282,7 +281,7 @@ cudaError_t PrepareDecodeExpand() {
 }
 
 void LaunchDecodeExpand(const LoraParams& params, cudaStream_t stream) {
-  LaunchLora(LoraDecodeExpand, params, kDecodeBlocks, kDecodeThreads, kRingBytes, stream);
+  LaunchLora(LoraDecodeExpand, params, kWork, kDecodeThreads, kRingBytes, stream);
 }
 
 }  // namespace weft::ops::cuda

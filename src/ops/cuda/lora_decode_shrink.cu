@@ -19,7 +19,7 @@ struct ShrinkUnit {
   int split;
 };
 
-__device__ ShrinkUnit UnitOf(const DecodeCursor& cursor) {
+__device__ ShrinkUnit UnitOf(const LoraCursor& cursor) {
   const int tile = cursor.found.unit / kHalves;
   const int tiles = cursor.found.entry.tiles;
   return {cursor.found.unit % kHalves, tile % tiles, tile / tiles};
@@ -36,15 +36,15 @@ __device__ void Step(int tiles, ShrinkUnit& unit) {
 
 /// A cursor with its unit at hand.
 struct ShrinkCursor {
-  DecodeCursor at;
+  LoraCursor at;
   ShrinkUnit unit;
 };
 
 /// Returns whether x is another's: another entry or split.
-__device__ bool Advance(const LoraParams& params, const LoraBegins& begins, ShrinkCursor& cursor) {
+__device__ bool Advance(const LoraParams& params, ShrinkCursor& cursor) {
   const int split = cursor.unit.split;
-  if (Advance(params, kWork, begins, cursor.at)) {
-    if (cursor.at.number < cursor.at.end) cursor.unit = UnitOf(cursor.at);
+  if (Advance<kWork>(params, cursor.at)) {
+    if (cursor.at.left > 0) cursor.unit = UnitOf(cursor.at);
     return true;
   }
   Step(cursor.at.found.entry.tiles, cursor.unit);
@@ -175,20 +175,19 @@ __global__ void __launch_bounds__(kDecodeThreads, 4)
     LoraDecodeShrink(const __grid_constant__ LoraParams params) {
   __shared__ __align__(16) ChainSums sums[2];
   extern __shared__ __align__(128) std::byte memory[];
-  const LoraBegins begins = ReadBegins(params, kWork);
   const WarpRing ring = RingOfWarp(memory);
   ShrinkCursor cursor;
-  cursor.at = ShareOfBlock(params, kWork, begins);
-  if (cursor.at.number >= cursor.at.end) {
+  cursor.at = ReadStart<kWork>(params);
+  if (cursor.at.left == 0) {
     WaitForKernelBefore();  // Whoever waits for this kernel relies on all before it.
     return;
   }
   cursor.unit = UnitOf(cursor.at);
   ShrinkCursor ahead = cursor;
   for (int stage = 0; stage < kRingStages - 1; ++stage) {
-    if (ahead.at.number < ahead.at.end) {
+    if (ahead.at.left > 0) {
       CopyWeights(params, ahead, ring, stage);
-      Advance(params, begins, ahead);
+      Advance(params, ahead);
     }
     CommitCopies();
   }
@@ -202,9 +201,9 @@ __global__ void __launch_bounds__(kDecodeThreads, 4)
   int filled = kRingStages - 1;
   for (int stage = 0;; stage = NextStage(stage)) {
     StageWasRead();
-    if (ahead.at.number < ahead.at.end) {
+    if (ahead.at.left > 0) {
       CopyWeights(params, ahead, ring, filled);
-      Advance(params, begins, ahead);
+      Advance(params, ahead);
     }
     filled = NextStage(filled);
     CommitCopies();
@@ -223,8 +222,8 @@ __global__ void __launch_bounds__(kDecodeThreads, 4)
       StoreSplit(params, cursor, first, acc, sums[parity]);
       parity ^= 1;
     }
-    if (Advance(params, begins, cursor)) fresh = false;
-    if (cursor.at.number >= cursor.at.end) break;
+    if (Advance(params, cursor)) fresh = false;
+    if (cursor.at.left == 0) break;
     if (fresh) continue;
     rows = FindRows(params, cursor.at.found.entry, 0);
     LoadRows(params, rows, cursor.unit.split, chain);
@@ -239,7 +238,7 @@ cudaError_t PrepareDecodeShrink() {
 }
 
 void LaunchDecodeShrink(const LoraParams& params, cudaStream_t stream) {
-  LaunchLora(LoraDecodeShrink, params, kDecodeBlocks, kDecodeThreads, kRingBytes, stream);
+  LaunchLora(LoraDecodeShrink, params, kWork, kDecodeThreads, kRingBytes, stream);
 }
 
 }  // namespace weft::ops::cuda

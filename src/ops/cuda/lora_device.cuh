@@ -109,19 +109,23 @@ struct LoraUnit {
   int units;   ///< Of the entry.
 };
 
-/// Fills all but `unit` and `units` for entry `found.number`.
-__device__ inline void ReadEntry(const LoraParams& params, LoraUnit& found) {
-  const LoraEntry* entries = params.step->operators[static_cast<int>(params.op)].entries;
-  const auto* from = reinterpret_cast<const uint4*>(entries + found.number);
-  const uint4 low = __ldcg(from);
-  const uint4 high = __ldcg(from + 1);
-  found.entry.table = uint64_t{low.y} << 32 | low.x;
-  found.entry.first = static_cast<int>(low.z);
-  found.entry.scratch = static_cast<int>(low.w);
-  found.entry.rows = static_cast<int>(high.x);
-  found.entry.tiles = static_cast<uint8_t>(high.y);
-  found.entry.table_tiles = static_cast<uint8_t>(high.y >> 8);
-  found.entry.index = static_cast<uint8_t>(high.y >> 16);
+/// `from`: an entry in device memory.
+__device__ inline LoraEntry ReadEntry(const LoraEntry* from) {
+  const uint4 low = __ldcg(reinterpret_cast<const uint4*>(from));
+  const uint4 high = __ldcg(reinterpret_cast<const uint4*>(from) + 1);
+  LoraEntry entry;
+  entry.table = uint64_t{low.y} << 32 | low.x;
+  entry.first = static_cast<int>(low.z);
+  entry.scratch = static_cast<int>(low.w);
+  entry.rows = static_cast<int>(high.x);
+  entry.tiles = static_cast<uint8_t>(high.y);
+  entry.table_tiles = static_cast<uint8_t>(high.y >> 8);
+  entry.index = static_cast<uint8_t>(high.y >> 16);
+  return entry;
+}
+
+/// Looks up this layer's module of found.entry.
+__device__ inline void FindModule(const LoraParams& params, LoraUnit& found) {
   found.tiles = nullptr;
   found.module = {0.0F, 0, 0};
   if (found.entry.table == 0) return;
@@ -135,41 +139,47 @@ __device__ inline void ReadEntry(const LoraParams& params, LoraUnit& found) {
                 index * found.entry.table_tiles;
 }
 
-/// Where the units of a kind of work begin, spread over a warp.
-struct LoraBegins {
-  static constexpr int kEach = (kMaxLoraEntries + kWarp) / kWarp;
-  int begin[kEach];  ///< Of entries lane + 32 i.
-  int count;         ///< Of units.
+/// A block's place in its share of a kind of work.
+struct LoraCursor {
+  int left;        ///< Units, with the one found.
+  LoraUnit found;  ///< While left > 0.
 };
 
-/// By whole warps.
-__device__ inline LoraBegins ReadBegins(const LoraParams& params, LoraWork work) {
-  const int32_t* from =
-      params.step->operators[static_cast<int>(params.op)].begin[static_cast<int>(work)];
-  LoraBegins begins;
-  begins.count = __ldcg(from + kMaxLoraEntries);
-#pragma unroll
-  for (int i = 0; i < LoraBegins::kEach; ++i)
-    begins.begin[i] =
-        __ldcg(from + min(i * kWarp + static_cast<int>(threadIdx.x) % kWarp, kMaxLoraEntries));
-  return begins;
+template <LoraWork kWork>
+__device__ inline LoraCursor ReadStart(const LoraParams& params) {
+  constexpr int kNumber = static_cast<int>(kWork);
+  const int op = static_cast<int>(params.op);
+  const LoraStart* start = kNumber < kDecodeWorks
+                               ? &params.step->decode[op][kNumber % kDecodeWorks][blockIdx.x]
+                               : &params.step->prefill[op][kNumber - kDecodeWorks][blockIdx.x];
+  const int4 place = __ldcg(reinterpret_cast<const int4*>(&start->number));
+  LoraCursor cursor;
+  cursor.found.entry = ReadEntry(&start->entry);
+  cursor.found.number = place.x;
+  cursor.found.unit = place.y;
+  cursor.found.units = place.z;
+  cursor.left = place.w;
+  if (cursor.left > 0) FindModule(params, cursor.found);
+  return cursor;
 }
 
-/// By whole warps, for a unit < count.
-__device__ inline LoraUnit FindUnit(const LoraParams& params, LoraWork work,
-                                    const LoraBegins& begins, int unit) {
-  LoraUnit found;
-  found.number = -1;
-#pragma unroll
-  for (int i = 0; i < LoraBegins::kEach; ++i)
-    found.number += __popc(__ballot_sync(~0U, begins.begin[i] <= unit));
-  const int32_t* begin =
-      params.step->operators[static_cast<int>(params.op)].begin[static_cast<int>(work)];
-  const int first = __ldcg(begin + found.number);
-  found.units = __ldcg(begin + found.number + 1) - first;
-  ReadEntry(params, found);
-  found.unit = unit - first;
-  return found;
+/// To the next unit. Returns whether that is another entry's, or none.
+template <LoraWork kWork>
+__device__ inline bool Advance(const LoraParams& params, LoraCursor& cursor) {
+  LoraUnit& found = cursor.found;
+  --cursor.left;
+  if (++found.unit < found.units) return false;
+  if (cursor.left == 0) return true;
+  const LoraOperatorStep& step = params.step->operators[static_cast<int>(params.op)];
+  const int32_t* begin = step.begin[static_cast<int>(kWork)];
+  do {
+    ++found.number;
+    found.units = __ldcg(begin + found.number + 1) - __ldcg(begin + found.number);
+  } while (found.units == 0);
+  found.unit = 0;
+  found.entry = ReadEntry(&step.entries[found.number]);
+  FindModule(params, found);
+  return true;
 }
 
 /// In floats.
@@ -184,7 +194,7 @@ __device__ inline int WidthOf(const LoraTableModule& module, int tile) {
 }
 
 __device__ inline const int32_t* RowNumbers(const LoraParams& params) {
-  return reinterpret_cast<const int32_t*>(params.step + 1);
+  return params.row_numbers;
 }
 
 }  // namespace weft::ops::cuda

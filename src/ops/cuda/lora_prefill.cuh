@@ -20,7 +20,6 @@ constexpr int kSideBytes = 2 * kBlockBytes;
 constexpr int kStageBytes = 2 * kSideBytes;
 
 constexpr int kReduceThreads = 256;
-constexpr int kReduceBlocks = 8;
 
 static_assert(kPrefillTiles * kLoraTile == kSide && kPrefillOut % kSide == 0);
 

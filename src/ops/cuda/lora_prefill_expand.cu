@@ -17,9 +17,9 @@ struct ExpandTile {
   int out;
 };
 
-__device__ ExpandTile FindExpandTile(const LoraParams& params, const LoraBegins& begins, int number) {
+__device__ ExpandTile TileOf(const LoraParams& params, const LoraUnit& found) {
   ExpandTile tile;
-  tile.found = FindUnit(params, LoraWork::kPrefillExpand, begins, number);
+  tile.found = found;
   const int64_t rows = tile.found.entry.rows;
   const int64_t tiles = tile.found.entry.tiles;
   tile.sums = reinterpret_cast<const __nv_bfloat16*>(
@@ -149,12 +149,11 @@ __global__ void __launch_bounds__(kPrefillThreads, 2)
     LoraPrefillExpand(const __grid_constant__ LoraParams params) {
   __shared__ uint64_t tile_b[kMaxLoraTiles];
   extern __shared__ __align__(16) std::byte shared[];
-  const LoraBegins begins = ReadBegins(params, LoraWork::kPrefillExpand);
   WaitForKernelBefore();
   LetNextKernelStart();
-  const int count = begins.count;
-  for (int number = blockIdx.x; number < count; number += gridDim.x)
-    ExpandOneTile<kStages>(params, FindExpandTile(params, begins, number), tile_b, shared);
+  for (LoraCursor cursor = ReadStart<LoraWork::kPrefillExpand>(params); cursor.left > 0;
+       Advance<LoraWork::kPrefillExpand>(params, cursor))
+    ExpandOneTile<kStages>(params, TileOf(params, cursor.found), tile_b, shared);
 }
 
 }  // namespace
@@ -167,10 +166,10 @@ cudaError_t PreparePrefillExpand(int32_t shared_limit) {
 
 void LaunchPrefillExpand(const LoraParams& params, cudaStream_t stream) {
   if (StagesFit(params.shared_limit, kExpandStages))
-    LaunchLora(LoraPrefillExpand<kExpandStages>, params, 2, kPrefillThreads, kExpandStages * kStageBytes,
+    LaunchLora(LoraPrefillExpand<kExpandStages>, params, LoraWork::kPrefillExpand, kPrefillThreads, kExpandStages * kStageBytes,
                stream);
   else
-    LaunchLora(LoraPrefillExpand<kFewStages>, params, 1, kPrefillThreads, kFewStages * kStageBytes,
+    LaunchLora(LoraPrefillExpand<kFewStages>, params, LoraWork::kPrefillExpand, kPrefillThreads, kFewStages * kStageBytes,
                stream);
 }
 

@@ -15,9 +15,9 @@ struct ShrinkTile {
   int split;
 };
 
-__device__ ShrinkTile FindShrinkTile(const LoraParams& params, const LoraBegins& begins, int number) {
+__device__ ShrinkTile TileOf(const LoraUnit& found) {
   ShrinkTile tile;
-  tile.found = FindUnit(params, LoraWork::kPrefillShrink, begins, number);
+  tile.found = found;
   tile.tiles = tile.found.entry.tiles;
   const int row_blocks = (tile.found.entry.rows + kPrefillRows - 1) / kPrefillRows;
   const int tile_blocks = (tile.tiles + kPrefillTiles - 1) / kPrefillTiles;
@@ -154,12 +154,11 @@ template <int kStages>
 __global__ void __launch_bounds__(kPrefillThreads, 1)
     LoraPrefillShrink(const __grid_constant__ LoraParams params) {
   extern __shared__ __align__(16) std::byte shared[];
-  const LoraBegins begins = ReadBegins(params, LoraWork::kPrefillShrink);
   WaitForKernelBefore();
   LetNextKernelStart();
-  const int count = begins.count;
-  for (int number = blockIdx.x; number < count; number += gridDim.x) {
-    const ShrinkTile tile = FindShrinkTile(params, begins, number);
+  for (LoraCursor cursor = ReadStart<LoraWork::kPrefillShrink>(params); cursor.left > 0;
+       Advance<LoraWork::kPrefillShrink>(params, cursor)) {
+    const ShrinkTile tile = TileOf(cursor.found);
     if (tile.first_tile < tile.found.module.tiles) ShrinkOneTile<kStages>(params, tile, shared);
   }
 }
@@ -167,13 +166,12 @@ __global__ void __launch_bounds__(kPrefillThreads, 1)
 /// Adds the splits in order, scales and rounds: A x as the product with B takes it.
 __global__ void __launch_bounds__(kReduceThreads)
     LoraPrefillReduce(const __grid_constant__ LoraParams params) {
-  const LoraBegins begins = ReadBegins(params, LoraWork::kPrefillReduce);
   WaitForKernelBefore();
   LetNextKernelStart();
   const int splits = LoraSplits(params.in);
-  const int count = begins.count;
-  for (int number = blockIdx.x; number < count; number += gridDim.x) {
-    const LoraUnit found = FindUnit(params, LoraWork::kPrefillReduce, begins, number);
+  for (LoraCursor cursor = ReadStart<LoraWork::kPrefillReduce>(params); cursor.left > 0;
+       Advance<LoraWork::kPrefillReduce>(params, cursor)) {
+    const LoraUnit& found = cursor.found;
     const int64_t tiles = found.entry.tiles;
     const int64_t split_stride = tiles * found.entry.rows * kLoraTile;
     const int quads = found.module.tiles * found.entry.rows * 4;
@@ -210,12 +208,12 @@ cudaError_t PreparePrefillShrink(int32_t shared_limit) {
 
 void LaunchPrefillShrink(const LoraParams& params, cudaStream_t stream) {
   if (StagesFit(params.shared_limit, kShrinkStages))
-    LaunchLora(LoraPrefillShrink<kShrinkStages>, params, 1, kPrefillThreads, kShrinkStages * kStageBytes,
+    LaunchLora(LoraPrefillShrink<kShrinkStages>, params, LoraWork::kPrefillShrink, kPrefillThreads, kShrinkStages * kStageBytes,
                stream);
   else
-    LaunchLora(LoraPrefillShrink<kFewStages>, params, 1, kPrefillThreads, kFewStages * kStageBytes,
+    LaunchLora(LoraPrefillShrink<kFewStages>, params, LoraWork::kPrefillShrink, kPrefillThreads, kFewStages * kStageBytes,
                stream);
-  LaunchLora(LoraPrefillReduce, params, kReduceBlocks, kReduceThreads, 0, stream);
+  LaunchLora(LoraPrefillReduce, params, LoraWork::kPrefillReduce, kReduceThreads, 0, stream);
 }
 
 }  // namespace weft::ops::cuda

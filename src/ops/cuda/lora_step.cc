@@ -102,6 +102,24 @@ int64_t NumberUnits(const LoraShape& shape, int op, std::span<const Group> group
   return scratch;
 }
 
+/// Shares a kind of work out among blocks.
+void FillStarts(const LoraOperatorStep& from, LoraWork work, int multiprocessors,
+                std::span<LoraStart> starts) {
+  const std::span<const int32_t> begin(from.begin[static_cast<size_t>(work)]);
+  const int64_t count = begin[kMaxLoraEntries];
+  const int blocks = LoraBlocks(work, multiprocessors);
+  size_t entry = 0;
+  for (int block = 0; block < blocks; ++block) {
+    const auto first = static_cast<int32_t>(count * block / blocks);
+    const auto end = static_cast<int32_t>(count * (block + 1) / blocks);
+    if (first == end) continue;  // A count of zero.
+    while (begin[entry + 1] <= first) ++entry;
+    starts[static_cast<size_t>(block)] = {from.entries[entry], static_cast<int32_t>(entry),
+                                          first - begin[entry], begin[entry + 1] - begin[entry],
+                                          end - first};
+  }
+}
+
 }  // namespace
 
 LoraShape LoraShapeOf(const ModelConfig& config) {
@@ -170,8 +188,9 @@ int64_t LoraScratchFloats(const LoraShape& shape, int32_t max_rows, int32_t max_
 }
 
 LoraStepPlan BuildLoraStep(const LoraShape& shape, std::span<const LoraRows> sequences,
-                           LoraStep& step, std::span<int32_t> row_numbers) {
-  step = {};
+                           int32_t multiprocessors, LoraStep& step,
+                           std::span<int32_t> row_numbers) {
+  std::memset(&step, 0, sizeof(step));
   const std::vector<Group> groups = GroupRows(sequences, row_numbers);
   LoraStepPlan plan;
   plan.any = groups.size() > 1;
@@ -182,9 +201,18 @@ LoraStepPlan BuildLoraStep(const LoraShape& shape, std::span<const LoraRows> seq
     const auto has = [&](LoraWork kind) {
       return into.begin[static_cast<size_t>(kind)][kMaxLoraEntries] > 0;
     };
+    for (const LoraWork work : {LoraWork::kDecodeShrink, LoraWork::kDecodeExpand})
+      FillStarts(into, work, multiprocessors, step.decode[op][static_cast<size_t>(work)]);
     plan.decode = plan.decode || has(LoraWork::kDecodeExpand);
-    plan.prefill = plan.prefill || has(LoraWork::kPrefillExpand);
+    if (!has(LoraWork::kPrefillExpand)) continue;
+    plan.prefill = true;
+    for (const LoraWork work :
+         {LoraWork::kPrefillShrink, LoraWork::kPrefillReduce, LoraWork::kPrefillExpand})
+      FillStarts(into, work, multiprocessors,
+                 step.prefill[op][static_cast<size_t>(work) - kDecodeWorks]);
   }
+  plan.upload_bytes =
+      static_cast<Bytes>(plan.prefill ? sizeof(LoraStep) : offsetof(LoraStep, prefill));
   return plan;
 }
 

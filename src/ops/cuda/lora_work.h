@@ -9,8 +9,8 @@
 // Two parts, by how long they live. An adapter's table (lora_table) says for every layer and
 // projection where its tiles lie; it is made once, when the adapter becomes resident. A step
 // (LoraStep) says which rows use which adapter, and how the work of each operator is numbered; it
-// holds for all layers, since it names tables, not tiles. So a step uploads 40 KiB and four bytes a
-// row, whatever the ranks. Lists of ready-made items for each layer would be 5 MB for 8 adapters of
+// holds for all layers, since it names tables, not tiles. So a step uploads 160 KiB, with
+// prefill 340, and four bytes a row, whatever the ranks. Lists of ready-made items for each layer would be 5 MB for 8 adapters of
 // rank 128 on a model of 32 layers.
 
 namespace weft::ops::cuda {
@@ -96,6 +96,8 @@ enum class LoraWork : uint8_t {
 };
 inline constexpr int kLoraWorks = 5;
 
+inline constexpr int kDecodeWorks = 2;
+
 /// Entry e's units of a kind of work are [begin[e], begin[e + 1]); begin[kMaxLoraEntries] is the
 /// number of units.
 struct LoraOperatorStep {
@@ -103,9 +105,30 @@ struct LoraOperatorStep {
   int32_t begin[kLoraWorks][kMaxLoraEntries + 1];
 };
 
-/// A step's work, as uploaded. Row numbers follow it in memory: int32_t[rows].
+/// Most blocks of a kernel.
+inline constexpr int kMaxLoraBlocks = 320;
+constexpr int LoraBlocks(LoraWork work, int multiprocessors) {
+  const int blocks = work == LoraWork::kPrefillShrink ? multiprocessors : 2 * multiprocessors;
+  return blocks < kMaxLoraBlocks ? blocks : kMaxLoraBlocks;
+}
+
+/// A block's share of a kind of work: `count` neighbouring units, the first of them number `unit` of
+/// the `units` of entry `number`, which is copied here. Each block reads its own, since all of them
+/// reading the same lines to find out takes longer than the work of a small operator.
+struct alignas(16) LoraStart {
+  LoraEntry entry;
+  int32_t number;
+  int32_t unit;
+  int32_t units;
+  int32_t count;
+};
+static_assert(sizeof(LoraStart) == 48);
+
+/// A step's work, as uploaded. Steps without prefill work need it only up to `prefill`.
 struct alignas(16) LoraStep {
   LoraOperatorStep operators[kLoraOperators];
+  LoraStart decode[kLoraOperators][kDecodeWorks][kMaxLoraBlocks];
+  LoraStart prefill[kLoraOperators][kLoraWorks - kDecodeWorks][kMaxLoraBlocks];
 };
 
 }  // namespace weft::ops::cuda
