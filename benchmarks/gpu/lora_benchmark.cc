@@ -1,6 +1,6 @@
-// Times the LoRA kernels on the shapes of Llama-3.1-8B: all four operators of all layers, in a graph,
-// as a step runs them but for the base model's kernels between. The adapters of a run are far larger
-// than L2. Beside each time stands what memory or arithmetic alone would take.
+// Times the LoRA kernels on the shapes of Llama-3.1-8B: all four operators of all layers, in a
+// graph, as a step runs them but for the base model's kernels between. The adapters of a run are
+// far larger than L2. Beside each time stands what memory or arithmetic alone would take.
 
 #include <cuda_bf16.h>
 #include <cuda_runtime_api.h>
@@ -242,8 +242,9 @@ void PrintParts(CaseRun& run, const Case& made) {
     const double shrink = run.Time({op}, true, true, false);
     const double expand = run.Time({op}, true, false, true);
     printf("    %-8s shrink %6.2f us a layer (weights %5.2f)   expand %6.2f us (weights %5.2f)\n",
-           kNames[op], shrink / kLayers * 1e6, static_cast<double>(2 * ranks * in) / kBandwidth * 1e6,
-           expand / kLayers * 1e6, static_cast<double>(2 * ranks * out) / kBandwidth * 1e6);
+           kNames[op], shrink / kLayers * 1e6,
+           static_cast<double>(2 * ranks * in) / kBandwidth * 1e6, expand / kLayers * 1e6,
+           static_cast<double>(2 * ranks * out) / kBandwidth * 1e6);
   }
 }
 
@@ -255,15 +256,16 @@ void RunCase(const Case& made, bool parts) {
   const auto bytes = static_cast<double>(run.adapter_bytes());
   double row_weights = 0.0;
   for (size_t i = 0; i < made.sequences.size(); ++i)
-    row_weights += made.sequences[i] * made.ranks[i % made.ranks.size()] * (38912.0 + 43008.0) *
-                   kLayers;
+    row_weights +=
+        made.sequences[i] * made.ranks[i % made.ranks.size()] * (38912.0 + 43008.0) * kLayers;
   const double memory = bytes / kBandwidth;
   const double arithmetic = 2 * row_weights / kTensorCores;
-  printf("%-30s %5d rows: %7.3f ms overlapped, %7.3f plain; weights %6.2f GB = %6.3f ms (%4.0f GB/s, "
-         "%3.0f %%); arithmetic %6.3f ms (%3.0f TFLOP/s)",
-         made.name.c_str(), run.rows(), overlapped * 1e3, plain * 1e3, bytes / 1e9, memory * 1e3,
-         bytes / overlapped / 1e9, 100 * memory / overlapped, arithmetic * 1e3,
-         2 * row_weights / overlapped / 1e12);
+  printf(
+      "%-30s %5d rows: %7.3f ms overlapped, %7.3f plain; weights %6.2f GB = %6.3f ms (%4.0f GB/s, "
+      "%3.0f %%); arithmetic %6.3f ms (%3.0f TFLOP/s)",
+      made.name.c_str(), run.rows(), overlapped * 1e3, plain * 1e3, bytes / 1e9, memory * 1e3,
+      bytes / overlapped / 1e9, 100 * memory / overlapped, arithmetic * 1e3,
+      2 * row_weights / overlapped / 1e12);
   if (run.rows() == 2048) printf("; %4.1f %% of the base", 100 * overlapped / kBasePrefill);
   printf("\n");
   if (parts) PrintParts(run, made);
@@ -289,7 +291,9 @@ void RunAll(std::string_view only) {
       {"prefill 2048 r64", {64}, {2048}},
       {"prefill 2048 of 4 r128", Times(4, 128), Times(4, 512)},
       {"prefill 2048 of 16 r128", Times(16, 128), Times(16, 128)},
-      {"mixed 1024 + 15 x r128", Times(8, 128), {1024, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}},
+      {"mixed 1024 + 15 x r128",
+       Times(8, 128),
+       {1024, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}},
   };
   for (const Case& made : cases)
     if (made.name.find(only) != std::string::npos)

@@ -53,8 +53,7 @@ __device__ void FindTiles(const LoraUnit& found, int pass, LaneTiles& tiles) {
 /// Starts the copy of the warp's weights of one pass of the cursor's unit. Zeros where there are
 /// none. Cell column * blocks + block has the outputs of `column` and the ranks of `block`.
 template <int kColumns>
-__device__ void CopyPass(const LoraCursor& cursor, int limit, const LaneTiles& tiles,
-                         uint32_t to) {
+__device__ void CopyPass(const LoraCursor& cursor, int limit, const LaneTiles& tiles, uint32_t to) {
   constexpr int kBlocks = kRingCells / kColumns;
   const int out = FirstOut(cursor);
   const int outs = limit - out - static_cast<int>(threadIdx.x) % kWarp / 4;
@@ -140,9 +139,8 @@ __device__ void FindRows(const LoraParams& params, const LoraEntry& group, LaneR
   for (int m = 0; m < kMostRowTiles; ++m)
 #pragma unroll
     for (int high = 0; high < 2; ++high)
-      numbers[m][high] = RowNumber(params, group,
-                                   m * kRowTile + high * 8 +
-                                       static_cast<int>(threadIdx.x) % kWarp / 4);
+      numbers[m][high] = RowNumber(
+          params, group, m * kRowTile + high * 8 + static_cast<int>(threadIdx.x) % kWarp / 4);
 }
 
 template <int kColumns>
@@ -225,15 +223,14 @@ struct ExpandRing {
 };
 
 template <int kColumns>
-__device__ void ExpandUnit(const LoraParams& params,
-                           const LoraCursor& cursor, const LaneRows& rows, uint32_t sums,
-                           ExpandRing& ring) {
+__device__ void ExpandUnit(const LoraParams& params, const LoraCursor& cursor, const LaneRows& rows,
+                           uint32_t sums, ExpandRing& ring) {
   UnitSums<kColumns> acc = {};
   for (int pass = 0; pass < PassesOf(cursor.found.entry.tiles); ++pass) {
     ring.CopyNext(params);
     WaitForStage();
-    MultiplyPass<kColumns>(cursor, pass, sums,
-                           ring.warp.read_from + ring.stage * kStageOfRing, acc);
+    MultiplyPass<kColumns>(cursor, pass, sums, ring.warp.read_from + ring.stage * kStageOfRing,
+                           acc);
     ring.stage = NextStage(ring.stage);
   }
   StoreDelta<kColumns>(params, cursor, rows, acc);

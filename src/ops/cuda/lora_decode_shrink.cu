@@ -60,8 +60,8 @@ __device__ int ChainColumn(int split) {
 __device__ void CopyWeights(const LoraParams& params, const ShrinkCursor& cursor,
                             const WarpRing& ring, int stage) {
   const int lane = threadIdx.x % kWarp;
-  const auto* a = reinterpret_cast<const __nv_bfloat16*>(
-      __ldg(&cursor.at.found.tiles[cursor.unit.tile].a));
+  const auto* a =
+      reinterpret_cast<const __nv_bfloat16*>(__ldg(&cursor.at.found.tiles[cursor.unit.tile].a));
   const int rank = cursor.unit.half * kDecodeRanks + lane / 4;
   const bool exists = rank < WidthOf(cursor.at.found.module, cursor.unit.tile);
   const int k = ChainColumn(cursor.unit.split) + lane % 4 * kVector;
@@ -151,7 +151,8 @@ __device__ void StoreSplit(const LoraParams& params, const ShrinkCursor& cursor,
   for (int chain = 1; chain < kDecodeWarps; ++chain)
     if (chain * kLoraChain < columns) sum += sums[chain][row][rank];
   const int64_t at =
-      int64_t{cursor.unit.split * cursor.at.found.entry.tiles + cursor.unit.tile} * rows + first + row;
+      int64_t{cursor.unit.split * cursor.at.found.entry.tiles + cursor.unit.tile} * rows + first +
+      row;
   params.scratch[ScratchOf(cursor.at.found) + at * kLoraTile + cursor.unit.half * kDecodeRanks +
                  rank] = sum;
 }
@@ -163,11 +164,10 @@ __device__ void PrefetchTable(const LoraParams& params, const LoraEntry& entry) 
   if (params.layer + 1 >= params.layers || line * kTilesOfLine >= entry.table_tiles) return;
   const int index =
       (params.layer + 1) * kLoraProjections + FirstProjectionOf(params.op) + entry.index;
-  const uint64_t at =
-      line < 0 ? entry.table + index * sizeof(LoraTableModule)
-               : entry.table + TilesOffset(params) +
-                     (int64_t{index} * entry.table_tiles + line * kTilesOfLine) *
-                         sizeof(LoraTableTile);
+  const uint64_t at = line < 0 ? entry.table + index * sizeof(LoraTableModule)
+                               : entry.table + TilesOffset(params) +
+                                     (int64_t{index} * entry.table_tiles + line * kTilesOfLine) *
+                                         sizeof(LoraTableTile);
   asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
 }
 

@@ -56,8 +56,7 @@ __device__ inline void LetNextKernelStart() {
 
 __device__ inline void Multiply(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
                                 uint32_t b0, uint32_t b1) {
-  asm(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
       "{%8, %9}, {%0, %1, %2, %3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
@@ -188,13 +187,9 @@ __device__ inline int64_t ScratchOf(const LoraUnit& found) {
 }
 
 __device__ inline int WidthOf(const LoraTableModule& module, int tile) {
-  return tile >= module.tiles       ? 0
-         : tile + 1 == module.tiles ? module.last_width
-                                    : kLoraTile;
+  return tile >= module.tiles ? 0 : tile + 1 == module.tiles ? module.last_width : kLoraTile;
 }
 
-__device__ inline const int32_t* RowNumbers(const LoraParams& params) {
-  return params.row_numbers;
-}
+__device__ inline const int32_t* RowNumbers(const LoraParams& params) { return params.row_numbers; }
 
 }  // namespace weft::ops::cuda

@@ -125,8 +125,8 @@ class LoraCase {
       for (int layer = 0; layer < kLayers; ++layer) {
         const std::vector<Bits> deltas = Run(op, layer, sequences);
         for (int index = 0; index < kOperatorProjections[op]; ++index) {
-          SCOPED_TRACE(testing::Message() << "operator " << op << " layer " << layer
-                                          << " projection " << index);
+          SCOPED_TRACE(testing::Message()
+                       << "operator " << op << " layer " << layer << " projection " << index);
           Compare(op, layer, index, sequences, sampled, deltas[static_cast<size_t>(index)]);
           if (testing::Test::HasFatalFailure()) return;
         }
@@ -142,8 +142,7 @@ class LoraCase {
     for (int row = 0; row < rows; ++row) {
       const int from = x_rows.empty() ? row : x_rows[static_cast<size_t>(row)];
       for (int k = 0; k < width; ++k) {
-        const __nv_bfloat16 value =
-            __float2bfloat16(x_[op][static_cast<size_t>(from * width + k)]);
+        const __nv_bfloat16 value = __float2bfloat16(x_[op][static_cast<size_t>(from * width + k)]);
         std::memcpy(&gathered[static_cast<size_t>(row * (width + kPadding) + k)], &value, 2);
       }
     }
@@ -321,7 +320,8 @@ TEST_P(LoraKernels, RoundingTheInnerSumsAddsLittle) {
   for (int row = 0; row < 4; ++row) {
     const std::vector<double> exact = test.Reference(0, 0, 0, 0, row, false);
     for (size_t o = 0; o < exact.size(); ++o) {
-      const double got = FromBits(deltas[0][static_cast<size_t>(row) * (exact.size() + kPadding) + o]);
+      const double got =
+          FromBits(deltas[0][static_cast<size_t>(row) * (exact.size() + kPadding) + o]);
       error += std::pow(got - exact[o], 2);
       const float best = __bfloat162float(__float2bfloat16(static_cast<float>(exact[o])));
       rounded_error += std::pow(best - exact[o], 2);

@@ -92,8 +92,7 @@ __device__ inline void MultiplyStage(uint32_t stage, const LaneAddresses& lane, 
     for (int group = 0; group < kGroups; ++group) {
       uint4 right[4];
 #pragma unroll
-      for (int j = 0; j < 4; ++j)
-        right[j] = LoadMatrices(base + lane.right[j] + group * 32 * 64);
+      for (int j = 0; j < 4; ++j) right[j] = LoadMatrices(base + lane.right[j] + group * 32 * 64);
 #pragma unroll
       for (int step = 0; step < 2; ++step)
 #pragma unroll

@@ -49,10 +49,9 @@ __device__ ExpandPlaces FindPlaces(const LoraParams& params, const ExpandTile& t
     for (int high = 0; high < 2; ++high) {
       const int row = tile.first_row + WarpRow() + m * 16 + high * 8 +
                       static_cast<int>(threadIdx.x) % kWarp / 4;
-      places.numbers[m][high] =
-          row < tile.found.entry.rows
-              ? __ldg(&RowNumbers(params)[tile.found.entry.first + row])
-              : 0;
+      places.numbers[m][high] = row < tile.found.entry.rows
+                                    ? __ldg(&RowNumbers(params)[tile.found.entry.first + row])
+                                    : 0;
     }
   __syncthreads();
   return places;
@@ -159,18 +158,19 @@ __global__ void __launch_bounds__(kPrefillThreads, 2)
 }  // namespace
 
 cudaError_t PreparePrefillExpand(int32_t shared_limit) {
-  const cudaError_t error = AllowStages(LoraPrefillExpand<kExpandStages>, kExpandStages, shared_limit);
+  const cudaError_t error =
+      AllowStages(LoraPrefillExpand<kExpandStages>, kExpandStages, shared_limit);
   if (error != cudaSuccess) return error;
   return AllowStages(LoraPrefillExpand<kFewStages>, kFewStages, shared_limit);
 }
 
 void LaunchPrefillExpand(const LoraParams& params, cudaStream_t stream) {
   if (StagesFit(params.shared_limit, kExpandStages))
-    LaunchLora(LoraPrefillExpand<kExpandStages>, params, LoraWork::kPrefillExpand, kPrefillThreads, kExpandStages * kStageBytes,
-               stream);
+    LaunchLora(LoraPrefillExpand<kExpandStages>, params, LoraWork::kPrefillExpand, kPrefillThreads,
+               kExpandStages * kStageBytes, stream);
   else
-    LaunchLora(LoraPrefillExpand<kFewStages>, params, LoraWork::kPrefillExpand, kPrefillThreads, kFewStages * kStageBytes,
-               stream);
+    LaunchLora(LoraPrefillExpand<kFewStages>, params, LoraWork::kPrefillExpand, kPrefillThreads,
+               kFewStages * kStageBytes, stream);
 }
 
 }  // namespace weft::ops::cuda

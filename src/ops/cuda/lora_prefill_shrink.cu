@@ -52,9 +52,8 @@ __device__ ShrinkSource FindSource(const LoraParams& params, const ShrinkTile& t
     source.has_a[i] = row % kLoraTile < WidthOf(tile.found.module, rank_tile);
     source.a[i] = params.x;
     if (source.has_a[i])
-      source.a[i] =
-          reinterpret_cast<const __nv_bfloat16*>(__ldg(&tile.found.tiles[rank_tile].a)) +
-          int64_t{row % kLoraTile} * params.in + column;
+      source.a[i] = reinterpret_cast<const __nv_bfloat16*>(__ldg(&tile.found.tiles[rank_tile].a)) +
+                    int64_t{row % kLoraTile} * params.in + column;
   }
   return source;
 }
@@ -66,7 +65,8 @@ __device__ void CopyStage(ShrinkSource& source, int columns, uint32_t stage) {
   const bool column = vector * kVector < columns;
   // The rows are 32 apart, so they are swapped about alike.
   const uint32_t left = stage + vector / 4 * kBlockBytes + LeftOffset(row, vector % 4);
-  const uint32_t right = stage + vector / 4 * kBlockBytes + kSideBytes + RightOffset(row, vector % 4);
+  const uint32_t right =
+      stage + vector / 4 * kBlockBytes + kSideBytes + RightOffset(row, vector % 4);
 #pragma unroll
   for (int i = 0; i < kCopies; ++i) {
     CopyAsync(left + i * 32 * 64, source.x[i], column && source.has_x[i]);
@@ -130,8 +130,7 @@ __device__ void ShrinkOneTile(const LoraParams& params, const ShrinkTile& tile, 
     CommitCopies();
   };
   for (int stage = 0; stage < kStages - 1; ++stage) copy(stage);
-  const int columns =
-      min(kPrefillTiles, tile.found.module.tiles - tile.first_tile) * kLoraTile;
+  const int columns = min(kPrefillTiles, tile.found.module.tiles - tile.first_tile) * kLoraTile;
   TileSums acc = {};
   TileSums total = {};
   for (int stage = 0; stage < stages; ++stage) {
@@ -176,8 +175,8 @@ __global__ void __launch_bounds__(kReduceThreads)
     const int64_t split_stride = tiles * found.entry.rows * kLoraTile;
     const int quads = found.module.tiles * found.entry.rows * 4;
     const float* sums = params.scratch + ScratchOf(found);
-    auto* finished = reinterpret_cast<uint2*>(params.scratch + ScratchOf(found) +
-                                              splits * split_stride);
+    auto* finished =
+        reinterpret_cast<uint2*>(params.scratch + ScratchOf(found) + splits * split_stride);
 #pragma unroll
     for (int i = 0; i < kReduceUnit / kReduceThreads; ++i) {
       const int quad = found.unit * kReduceUnit + i * kReduceThreads + threadIdx.x;
@@ -201,18 +200,19 @@ __global__ void __launch_bounds__(kReduceThreads)
 }  // namespace
 
 cudaError_t PreparePrefillShrink(int32_t shared_limit) {
-  const cudaError_t error = AllowStages(LoraPrefillShrink<kShrinkStages>, kShrinkStages, shared_limit);
+  const cudaError_t error =
+      AllowStages(LoraPrefillShrink<kShrinkStages>, kShrinkStages, shared_limit);
   if (error != cudaSuccess) return error;
   return AllowStages(LoraPrefillShrink<kFewStages>, kFewStages, shared_limit);
 }
 
 void LaunchPrefillShrink(const LoraParams& params, cudaStream_t stream) {
   if (StagesFit(params.shared_limit, kShrinkStages))
-    LaunchLora(LoraPrefillShrink<kShrinkStages>, params, LoraWork::kPrefillShrink, kPrefillThreads, kShrinkStages * kStageBytes,
-               stream);
+    LaunchLora(LoraPrefillShrink<kShrinkStages>, params, LoraWork::kPrefillShrink, kPrefillThreads,
+               kShrinkStages * kStageBytes, stream);
   else
-    LaunchLora(LoraPrefillShrink<kFewStages>, params, LoraWork::kPrefillShrink, kPrefillThreads, kFewStages * kStageBytes,
-               stream);
+    LaunchLora(LoraPrefillShrink<kFewStages>, params, LoraWork::kPrefillShrink, kPrefillThreads,
+               kFewStages * kStageBytes, stream);
   LaunchLora(LoraPrefillReduce, params, LoraWork::kPrefillReduce, kReduceThreads, 0, stream);
 }
 

@@ -82,8 +82,7 @@ int64_t NumberUnits(const LoraShape& shape, int op, std::span<const Group> group
     if (number >= std::ssize(groups) * projections) continue;
     const Group& group = groups[static_cast<size_t>(number / projections)];
     const int index = number % projections;
-    const auto projection =
-        static_cast<size_t>(kFirstProjection[static_cast<size_t>(op)] + index);
+    const auto projection = static_cast<size_t>(kFirstProjection[static_cast<size_t>(op)] + index);
     LoraEntry& entry = into.entries[number];
     entry.first = group.first;
     entry.rows = group.rows;

@@ -54,10 +54,10 @@ struct LoraStepPlan {
 int64_t LoraScratchFloats(const LoraShape& shape, int32_t max_rows, int32_t max_rank);
 
 /// Groups the step's rows by adapter, wherever they stand, and numbers the work of every operator.
-/// `row_numbers`, to be uploaded beside the step, has one entry for each row of `sequences`. At most kMaxLoraGroups - 1 adapters.
-/// Neither depends on a layer. `multiprocessors`: as in LoraParams.
+/// `row_numbers`, to be uploaded beside the step, has one entry for each row of `sequences`. At
+/// most kMaxLoraGroups - 1 adapters. Neither depends on a layer. `multiprocessors`: as in
+/// LoraParams.
 LoraStepPlan BuildLoraStep(const LoraShape& shape, std::span<const LoraRows> sequences,
-                           int32_t multiprocessors, LoraStep& step,
-                           std::span<int32_t> row_numbers);
+                           int32_t multiprocessors, LoraStep& step, std::span<int32_t> row_numbers);
 
 }  // namespace weft::ops::cuda

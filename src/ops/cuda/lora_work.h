@@ -3,15 +3,15 @@
 #include <array>
 #include <cstdint>
 
-// What the LoRA kernels read from device memory, and the host code that makes it. Nothing here needs
-// CUDA.
+// What the LoRA kernels read from device memory, and the host code that makes it. Nothing here
+// needs CUDA.
 //
 // Two parts, by how long they live. An adapter's table (lora_table) says for every layer and
 // projection where its tiles lie; it is made once, when the adapter becomes resident. A step
 // (LoraStep) says which rows use which adapter, and how the work of each operator is numbered; it
 // holds for all layers, since it names tables, not tiles. So a step uploads 160 KiB, with
-// prefill 340, and four bytes a row, whatever the ranks. Lists of ready-made items for each layer would be 5 MB for 8 adapters of
-// rank 128 on a model of 32 layers.
+// prefill 340, and four bytes a row, whatever the ranks. Lists of ready-made items for each layer
+// would be 5 MB for 8 adapters of rank 128 on a model of 32 layers.
 
 namespace weft::ops::cuda {
 
@@ -36,8 +36,8 @@ inline constexpr int kMaxLoraEntries = kMaxLoraGroups * kMaxOperatorProjections;
 inline constexpr int kMaxLoraTiles = 32;
 
 /// x is summed in chains of so many columns, each from its first to its last; four chains make a
-/// split, and the splits are added in order. Every kernel keeps to this, so that a row's sums do not
-/// depend on which kernel ran it.
+/// split, and the splits are added in order. Every kernel keeps to this, so that a row's sums do
+/// not depend on which kernel ran it.
 inline constexpr int kLoraChain = 256;
 inline constexpr int kLoraSplit = 4 * kLoraChain;
 
@@ -75,9 +75,9 @@ struct LoraTableTile {
 
 /// One projection of the rows that use one adapter.
 struct alignas(16) LoraEntry {
-  uint64_t table;    ///< Device address of the adapter's table; 0: no adapter.
-  int32_t first;     ///< Its rows are LoraStep's row numbers [first, first + rows).
-  int32_t scratch;   ///< Where its sums lie, in kLoraTile floats.
+  uint64_t table;   ///< Device address of the adapter's table; 0: no adapter.
+  int32_t first;    ///< Its rows are LoraStep's row numbers [first, first + rows).
+  int32_t scratch;  ///< Where its sums lie, in kLoraTile floats.
   int32_t rows;
   uint8_t tiles;        ///< Most rank tiles of the projection in any layer.
   uint8_t table_tiles;  ///< Most rank tiles of any module.
@@ -112,9 +112,9 @@ constexpr int LoraBlocks(LoraWork work, int multiprocessors) {
   return blocks < kMaxLoraBlocks ? blocks : kMaxLoraBlocks;
 }
 
-/// A block's share of a kind of work: `count` neighbouring units, the first of them number `unit` of
-/// the `units` of entry `number`, which is copied here. Each block reads its own, since all of them
-/// reading the same lines to find out takes longer than the work of a small operator.
+/// A block's share of a kind of work: `count` neighbouring units, the first of them number `unit`
+/// of the `units` of entry `number`, which is copied here. Each block reads its own, since all of
+/// them reading the same lines to find out takes longer than the work of a small operator.
 struct alignas(16) LoraStart {
   LoraEntry entry;
   int32_t number;
