@@ -117,26 +117,29 @@ class CaseRun {
       sequences.push_back({rows_, made.sequences[i], adapters_[i % adapters_.size()]->resident()});
       rows_ += made.sequences[i];
     }
-    std::vector<std::byte> upload(sizeof(LoraStep) + static_cast<size_t>(rows_) * sizeof(int32_t));
-    plan_ = BuildLoraStep(
-        kLlama8B, sequences, *reinterpret_cast<LoraStep*>(upload.data()),
-        {reinterpret_cast<int32_t*>(upload.data() + sizeof(LoraStep)), static_cast<size_t>(rows_)});
-    Must(cudaMalloc(&step_, upload.size()));
-    Must(cudaMemcpy(step_, upload.data(), upload.size(), cudaMemcpyHostToDevice));
+    Must(cudaDeviceGetAttribute(&processors_, cudaDevAttrMultiProcessorCount, 0));
+    const auto step = std::make_unique<LoraStep>();
+    std::vector<int32_t> numbers(static_cast<size_t>(rows_));
+    plan_ = BuildLoraStep(kLlama8B, sequences, processors_, *step, numbers);
+    const size_t step_bytes = static_cast<size_t>(plan_.upload_bytes);
+    const size_t row_bytes = numbers.size() * sizeof(int32_t);
+    Must(cudaMalloc(&step_, step_bytes));
+    Must(cudaMemcpy(step_, step.get(), step_bytes, cudaMemcpyHostToDevice));
+    Must(cudaMalloc(&row_numbers_, row_bytes));
+    Must(cudaMemcpy(row_numbers_, numbers.data(), row_bytes, cudaMemcpyHostToDevice));
     void* scratch = nullptr;
     Must(cudaMalloc(&scratch, static_cast<size_t>(plan_.scratch_floats) * sizeof(float)));
     scratch_ = static_cast<float*>(scratch);
     x_ = RandomMemory(int64_t{rows_} * 14336, 77, 1.0F);
     delta_ = RandomMemory(int64_t{rows_} * 28672, 78, 1.0F);
-    Must(cudaDeviceGetAttribute(&processors_, cudaDevAttrMultiProcessorCount, 0));
     Must(cudaDeviceGetAttribute(&shared_, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
     Must(PrepareLoraKernels(shared_));
     Must(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   }
   ~CaseRun() {
     cudaStreamDestroy(stream_);
-    for (void* memory :
-         {step_, static_cast<void*>(scratch_), static_cast<void*>(x_), static_cast<void*>(delta_)})
+    for (void* memory : {step_, row_numbers_, static_cast<void*>(scratch_), static_cast<void*>(x_),
+                         static_cast<void*>(delta_)})
       cudaFree(memory);
   }
   CaseRun(const CaseRun&) = delete;
@@ -189,6 +192,7 @@ class CaseRun {
   LoraParams Params(int op, int layer, bool programmatic) const {
     LoraParams params;
     params.step = static_cast<const LoraStep*>(step_);
+    params.row_numbers = static_cast<const int32_t*>(row_numbers_);
     params.op = static_cast<LoraOperator>(op);
     params.layer = layer;
     params.layers = kLayers;
@@ -216,6 +220,7 @@ class CaseRun {
   int processors_ = 0;
   int shared_ = 0;
   void* step_ = nullptr;
+  void* row_numbers_ = nullptr;
   float* scratch_ = nullptr;
   __nv_bfloat16* x_ = nullptr;
   __nv_bfloat16* delta_ = nullptr;

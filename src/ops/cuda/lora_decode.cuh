@@ -12,7 +12,6 @@ namespace weft::ops::cuda {
 
 constexpr int kDecodeThreads = 128;
 constexpr int kDecodeWarps = kDecodeThreads / kWarp;
-constexpr int kDecodeBlocks = 2;
 /// Rows of one tensor core product.
 constexpr int kRowTile = 16;
 
@@ -50,43 +49,8 @@ __device__ inline void WaitForStage() {
 __device__ inline void StageWasRead() { __syncwarp(); }
 __device__ inline int NextStage(int stage) { return stage + 1 == kRingStages ? 0 : stage + 1; }
 
-/// A block's place in its share [number, end) of an operator's units.
-struct DecodeCursor {
-  int number;
-  int end;
-  LoraUnit found;  ///< Of `number`, while number < end.
-  int tiles;       ///< Rank tiles that the entry's units were made for.
-};
-
-__device__ inline void FindCursorUnit(const LoraParams& params, const LoraUnits& units,
-                                      DecodeCursor& cursor) {
-  if (cursor.number >= cursor.end) return;
-  cursor.found = FindUnit(params, units, cursor.number);
-  cursor.tiles = cursor.found.group->tiles[cursor.found.projection];
-}
-
-__device__ inline DecodeCursor ShareOfBlock(const LoraParams& params, const LoraUnits& units) {
-  const int64_t count = units.begin[kMaxLoraEntries];
-  DecodeCursor cursor;
-  cursor.number = static_cast<int>(count * blockIdx.x / gridDim.x);
-  cursor.end = static_cast<int>(count * (blockIdx.x + 1) / gridDim.x);
-  cursor.tiles = 0;
-  FindCursorUnit(params, units, cursor);
-  return cursor;
-}
-
-/// To the next unit. Returns whether that is another entry's.
-__device__ inline bool Advance(const LoraParams& params, const LoraUnits& units,
-                               DecodeCursor& cursor) {
-  ++cursor.number;
-  ++cursor.found.unit;
-  if (cursor.found.unit < cursor.found.units) return false;
-  FindCursorUnit(params, units, cursor);
-  return true;
-}
-
 /// The row `row` of a group, in x and delta; 0 if there is none.
-__device__ inline int RowNumber(const LoraParams& params, const LoraGroup& group, int row) {
+__device__ inline int RowNumber(const LoraParams& params, const LoraEntry& group, int row) {
   return row < group.rows ? __ldg(&RowNumbers(params)[group.first + row]) : 0;
 }
 

@@ -4,6 +4,8 @@
 namespace weft::ops::cuda {
 namespace {
 
+constexpr LoraWork kWork = LoraWork::kDecodeShrink;
+
 static_assert(kLoraSplit == kDecodeWarps * kLoraChain, "A warp sums a chain.");
 static_assert(kLoraChain == kRingCells * 32 && kDecodeRanks == 8);
 
@@ -17,9 +19,10 @@ struct ShrinkUnit {
   int split;
 };
 
-__device__ ShrinkUnit UnitOf(const DecodeCursor& cursor) {
+__device__ ShrinkUnit UnitOf(const LoraCursor& cursor) {
   const int tile = cursor.found.unit / kHalves;
-  return {cursor.found.unit % kHalves, tile % max(1, cursor.tiles), tile / max(1, cursor.tiles)};
+  const int tiles = cursor.found.entry.tiles;
+  return {cursor.found.unit % kHalves, tile % tiles, tile / tiles};
 }
 
 /// To the unit after `unit` of the same entry.
@@ -33,18 +36,18 @@ __device__ void Step(int tiles, ShrinkUnit& unit) {
 
 /// A cursor with its unit at hand.
 struct ShrinkCursor {
-  DecodeCursor at;
+  LoraCursor at;
   ShrinkUnit unit;
 };
 
 /// Returns whether x is another's: another entry or split.
-__device__ bool Advance(const LoraParams& params, const LoraUnits& units, ShrinkCursor& cursor) {
+__device__ bool Advance(const LoraParams& params, ShrinkCursor& cursor) {
   const int split = cursor.unit.split;
-  if (Advance(params, units, cursor.at)) {
-    cursor.unit = UnitOf(cursor.at);
+  if (Advance<kWork>(params, cursor.at)) {
+    if (cursor.at.left > 0) cursor.unit = UnitOf(cursor.at);
     return true;
   }
-  Step(cursor.at.tiles, cursor.unit);
+  Step(cursor.at.found.entry.tiles, cursor.unit);
   return cursor.unit.split != split;
 }
 
@@ -57,8 +60,8 @@ __device__ int ChainColumn(int split) {
 __device__ void CopyWeights(const LoraParams& params, const ShrinkCursor& cursor,
                             const WarpRing& ring, int stage) {
   const int lane = threadIdx.x % kWarp;
-  const auto* a = reinterpret_cast<const __nv_bfloat16*>(
-      __ldg(&cursor.at.found.tiles[cursor.unit.tile].a));
+  const auto* a =
+      reinterpret_cast<const __nv_bfloat16*>(__ldg(&cursor.at.found.tiles[cursor.unit.tile].a));
   const int rank = cursor.unit.half * kDecodeRanks + lane / 4;
   const bool exists = rank < WidthOf(cursor.at.found.module, cursor.unit.tile);
   const int k = ChainColumn(cursor.unit.split) + lane % 4 * kVector;
@@ -77,27 +80,52 @@ __device__ uint32_t LoadPair(const __nv_bfloat16* x, bool valid) {
   return valid ? __ldcg(reinterpret_cast<const uint32_t*>(x)) : 0;
 }
 
-/// `low` and `high`: the numbers of this lane's rows, of which `rows` of 16 exist.
-__device__ void LoadRows(const LoraParams& params, int rows, int split, int low, int high,
-                         RowChain& chain) {
-  const int lane = threadIdx.x % kWarp;
-  const int k = ChainColumn(split) + lane % 4 * 2;
+/// This lane's rows of 16 of an entry: their numbers, and whether they exist.
+struct LaneRows {
+  int low;
+  int high;
+  bool has_low;
+  bool has_high;
+  bool any_high;  ///< Any of the warp's.
+};
+
+__device__ LaneRows FindRows(const LoraParams& params, const LoraEntry& entry, int first) {
+  const int row = first + static_cast<int>(threadIdx.x) % kWarp / 4;
+  return {RowNumber(params, entry, row), RowNumber(params, entry, row + 8), row < entry.rows,
+          row + 8 < entry.rows, first + 8 < entry.rows};
+}
+
+/// kWhole: the chain has all its columns; else what is missing is zero.
+template <bool kHigh, bool kWhole>
+__device__ void LoadChain(const LoraParams& params, const LaneRows& rows, int k, RowChain& chain) {
   const int columns = params.in - k;
-  const bool has_low = lane / 4 < rows;
-  const bool has_high = lane / 4 + 8 < rows;
-  const __nv_bfloat16* low_x = params.x + low * params.x_stride + k;
-  const __nv_bfloat16* high_x = params.x + high * params.x_stride + k;
+  const __nv_bfloat16* low = params.x + rows.low * params.x_stride + k;
+  const __nv_bfloat16* high = params.x + rows.high * params.x_stride + k;
 #pragma unroll
   for (int i = 0; i < kRingCells; ++i)
 #pragma unroll
     for (int step = 0; step < 2; ++step) {
       const int at = i * 32 + step * 16;
+      const bool first = kWhole || at < columns;
+      const bool second = kWhole || at + 8 < columns;
       uint4& a = chain[i][step];
-      a.x = LoadPair(low_x + at, has_low && at < columns);
-      a.y = LoadPair(high_x + at, has_high && at < columns);
-      a.z = LoadPair(low_x + at + 8, has_low && at + 8 < columns);
-      a.w = LoadPair(high_x + at + 8, has_high && at + 8 < columns);
+      a.x = LoadPair(low + at, rows.has_low && first);
+      a.z = LoadPair(low + at + 8, rows.has_low && second);
+      a.y = kHigh ? LoadPair(high + at, rows.has_high && first) : 0;
+      a.w = kHigh ? LoadPair(high + at + 8, rows.has_high && second) : 0;
     }
+}
+
+__device__ void LoadRows(const LoraParams& params, const LaneRows& rows, int split,
+                         RowChain& chain) {
+  const int first = ChainColumn(split);
+  const int k = first + static_cast<int>(threadIdx.x) % 4 * 2;
+  if (first + kLoraChain > params.in)
+    LoadChain<true, false>(params, rows, k, chain);
+  else if (rows.any_high)
+    LoadChain<true, true>(params, rows, k, chain);
+  else
+    LoadChain<false, true>(params, rows, k, chain);
 }
 
 using ChainSums = float[kDecodeWarps][kRowTile][kDecodeRanks];
@@ -115,7 +143,7 @@ __device__ void StoreSplit(const LoraParams& params, const ShrinkCursor& cursor,
   __syncthreads();
   const int row = threadIdx.x / kDecodeRanks;
   const int rank = threadIdx.x % kDecodeRanks;
-  const int rows = cursor.at.found.group->rows;
+  const int rows = cursor.at.found.entry.rows;
   if (first + row >= rows) return;
   float sum = sums[0][row][rank];
   const int columns = params.in - cursor.unit.split * kLoraSplit;
@@ -123,77 +151,67 @@ __device__ void StoreSplit(const LoraParams& params, const ShrinkCursor& cursor,
   for (int chain = 1; chain < kDecodeWarps; ++chain)
     if (chain * kLoraChain < columns) sum += sums[chain][row][rank];
   const int64_t at =
-      int64_t{cursor.unit.split * cursor.at.tiles + cursor.unit.tile} * rows + first + row;
-  params.scratch[cursor.at.found.scratch + at * kLoraTile + cursor.unit.half * kDecodeRanks +
+      int64_t{cursor.unit.split * cursor.at.found.entry.tiles + cursor.unit.tile} * rows + first +
+      row;
+  params.scratch[ScratchOf(cursor.at.found) + at * kLoraTile + cursor.unit.half * kDecodeRanks +
                  rank] = sum;
 }
 
-/// Brings the same operator's part of the tables for the next layer into L2, a line a thread.
-__device__ void PrefetchTables(const LoraParams& params, const LoraUnits& units) {
-  constexpr int kLines = 4;
-  const int projections = ProjectionsOf(params.op);
-  const int number = static_cast<int>(blockIdx.x * kDecodeThreads + threadIdx.x);
-  const int entry = number / kLines;
-  if (params.layer + 1 >= params.layers || entry >= kMaxLoraGroups * projections) return;
-  const LoraGroup& group = units.groups[entry / projections];
-  if (group.table == 0) return;
-  const int index = (params.layer + 1) * kLoraProjections + FirstProjectionOf(params.op) +
-                    entry % projections;
-  const uint64_t line =
-      number % kLines == 0
-          ? group.table + index * sizeof(LoraTableModule)
-          : group.table + TilesOffset(params) +
-                (int64_t{index} * group.table_tiles + (number % kLines - 1) * 8) *
-                    sizeof(LoraTableTile);
-  if ((number % kLines - 1) * 8 < group.table_tiles)
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
+/// Brings this block's first entry of the next layer's tables into L2, a line a thread.
+__device__ void PrefetchTable(const LoraParams& params, const LoraEntry& entry) {
+  constexpr int kTilesOfLine = 128 / sizeof(LoraTableTile);
+  const int line = static_cast<int>(threadIdx.x) - 1;
+  if (params.layer + 1 >= params.layers || line * kTilesOfLine >= entry.table_tiles) return;
+  const int index =
+      (params.layer + 1) * kLoraProjections + FirstProjectionOf(params.op) + entry.index;
+  const uint64_t at = line < 0 ? entry.table + index * sizeof(LoraTableModule)
+                               : entry.table + TilesOffset(params) +
+                                     (int64_t{index} * entry.table_tiles + line * kTilesOfLine) *
+                                         sizeof(LoraTableTile);
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
 }
 
 __global__ void __launch_bounds__(kDecodeThreads, 4)
     LoraDecodeShrink(const __grid_constant__ LoraParams params) {
-  __shared__ LoraUnits units;
   __shared__ __align__(16) ChainSums sums[2];
   extern __shared__ __align__(128) std::byte memory[];
-  ReadUnits(params, LoraWork::kDecodeShrink, units);
   const WarpRing ring = RingOfWarp(memory);
   ShrinkCursor cursor;
-  cursor.at = ShareOfBlock(params, units);
+  cursor.at = ReadStart<kWork>(params);
+  if (cursor.at.left == 0) {
+    WaitForKernelBefore();  // Whoever waits for this kernel relies on all before it.
+    return;
+  }
   cursor.unit = UnitOf(cursor.at);
   ShrinkCursor ahead = cursor;
   for (int stage = 0; stage < kRingStages - 1; ++stage) {
-    if (ahead.at.number < ahead.at.end) {
+    if (ahead.at.left > 0) {
       CopyWeights(params, ahead, ring, stage);
-      Advance(params, units, ahead);
+      Advance(params, ahead);
     }
     CommitCopies();
   }
-  PrefetchTables(params, units);
+  LaneRows rows = FindRows(params, cursor.at.found.entry, 0);
+  PrefetchTable(params, cursor.at.found.entry);
   WaitForKernelBefore();
   LetNextKernelStart();
-  const int lane_row = threadIdx.x % kWarp / 4;
   RowChain chain;
-  bool fresh = false;  // Whether `chain` holds the cursor's group and split.
+  LoadRows(params, rows, cursor.unit.split, chain);
   int parity = 0;
   int filled = kRingStages - 1;
-  for (int stage = 0; cursor.at.number < cursor.at.end; stage = NextStage(stage)) {
-    const LoraGroup& group = *cursor.at.found.group;
-    const int split = cursor.unit.split;
-    if (!fresh)
-      LoadRows(params, group.rows, split, RowNumber(params, group, lane_row),
-               RowNumber(params, group, lane_row + 8), chain);
-    fresh = true;
+  for (int stage = 0;; stage = NextStage(stage)) {
     StageWasRead();
-    if (ahead.at.number < ahead.at.end) {
+    if (ahead.at.left > 0) {
       CopyWeights(params, ahead, ring, filled);
-      Advance(params, units, ahead);
+      Advance(params, ahead);
     }
     filled = NextStage(filled);
     CommitCopies();
     WaitForStage();
-    for (int first = 0; first < group.rows; first += kRowTile) {
+    bool fresh = true;  // Whether `chain` holds the cursor's first rows and split.
+    for (int first = 0; first < cursor.at.found.entry.rows; first += kRowTile) {
       if (first > 0) {
-        LoadRows(params, group.rows - first, split, RowNumber(params, group, first + lane_row),
-                 RowNumber(params, group, first + lane_row + 8), chain);
+        LoadRows(params, FindRows(params, cursor.at.found.entry, first), cursor.unit.split, chain);
         fresh = false;
       }
       float acc[4] = {};
@@ -204,7 +222,11 @@ __global__ void __launch_bounds__(kDecodeThreads, 4)
       StoreSplit(params, cursor, first, acc, sums[parity]);
       parity ^= 1;
     }
-    if (Advance(params, units, cursor)) fresh = false;
+    if (Advance(params, cursor)) fresh = false;
+    if (cursor.at.left == 0) break;
+    if (fresh) continue;
+    rows = FindRows(params, cursor.at.found.entry, 0);
+    LoadRows(params, rows, cursor.unit.split, chain);
   }
 }
 
@@ -216,7 +238,7 @@ cudaError_t PrepareDecodeShrink() {
 }
 
 void LaunchDecodeShrink(const LoraParams& params, cudaStream_t stream) {
-  LaunchLora(LoraDecodeShrink, params, kDecodeBlocks, kDecodeThreads, kRingBytes, stream);
+  LaunchLora(LoraDecodeShrink, params, kWork, kDecodeThreads, kRingBytes, stream);
 }
 
 }  // namespace weft::ops::cuda

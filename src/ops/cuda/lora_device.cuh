@@ -87,42 +87,6 @@ __device__ inline uint32_t PackBf16(float low, float high) {
 /// products are of eight neighbouring columns.
 __device__ inline int SpreadColumn(int c, int j) { return (c / 2) * 8 + 2 * j + c % 2; }
 
-/// One kind of work of an operator, kept in shared memory.
-struct LoraUnits {
-  LoraGroup groups[kMaxLoraGroups];
-  int32_t begin[kMaxLoraEntries + 1];
-  int32_t scratch[kMaxLoraEntries];
-};
-
-/// By all threads of a block. Synchronises them.
-__device__ inline void ReadUnits(const LoraParams& params, LoraWork work, LoraUnits& units) {
-  const LoraOperatorStep& step = params.step->operators[static_cast<int>(params.op)];
-  const auto* groups = reinterpret_cast<const uint4*>(params.step->groups);
-  for (int i = threadIdx.x; i < static_cast<int>(sizeof(units.groups) / sizeof(uint4));
-       i += blockDim.x)
-    reinterpret_cast<uint4*>(units.groups)[i] = __ldcg(groups + i);
-  for (int i = threadIdx.x; i <= kMaxLoraEntries; i += blockDim.x)
-    units.begin[i] = __ldcg(&step.begin[static_cast<int>(work)][i]);
-  for (int i = threadIdx.x; i < kMaxLoraEntries; i += blockDim.x)
-    units.scratch[i] = __ldcg(&step.scratch[i]);
-  __syncthreads();
-}
-
-/// One unit's module: `unit` counted from the entry's first.
-struct LoraUnit {
-  const LoraGroup* group;
-  const LoraTableTile* tiles;  ///< Of this layer's module, in device memory.
-  LoraTableModule module;
-  int index;       ///< Of the operator's projections.
-  int projection;  ///< Of all.
-  int unit;
-  int units;  ///< Of the entry.
-  int64_t scratch;  ///< In floats.
-};
-
-__device__ inline int ProjectionsOf(LoraOperator op) {
-  return op == LoraOperator::kQkv ? 3 : op == LoraOperator::kGateUp ? 2 : 1;
-}
 __device__ inline int FirstProjectionOf(LoraOperator op) {
   return op == LoraOperator::kQkv      ? 0
          : op == LoraOperator::kOutput ? 3
@@ -134,43 +98,98 @@ __device__ inline int TilesOffset(const LoraParams& params) {
   return (params.layers * kLoraProjections + 1) / 2 * 2 * static_cast<int>(sizeof(LoraTableModule));
 }
 
-/// By whole warps.
-__device__ inline LoraUnit FindUnit(const LoraParams& params, const LoraUnits& units, int unit) {
-  const int lane = threadIdx.x % kWarp;
-  int entry = -1;
-#pragma unroll
-  for (int i = 0; i < (kMaxLoraEntries + kWarp - 1) / kWarp; ++i) {
-    const int at = i * kWarp + lane;
-    const bool begun = at < kMaxLoraEntries && units.begin[at] <= unit;
-    entry += __popc(__ballot_sync(~0U, begun));
-  }
-  const int projections = ProjectionsOf(params.op);
-  LoraUnit found;
-  found.group = &units.groups[entry / projections];
-  found.index = entry % projections;
-  found.projection = FirstProjectionOf(params.op) + found.index;
-  found.unit = unit - units.begin[entry];
-  found.units = units.begin[entry + 1] - units.begin[entry];
-  found.scratch = int64_t{units.scratch[entry]} * kLoraTile;
+/// One unit's module.
+struct LoraUnit {
+  LoraEntry entry;
+  const LoraTableTile* tiles;  ///< Of this layer's module, in device memory.
+  LoraTableModule module;
+  int number;  ///< The entry's, among the operator's.
+  int unit;    ///< Counted from the entry's first.
+  int units;   ///< Of the entry.
+};
+
+/// `from`: an entry in device memory.
+__device__ inline LoraEntry ReadEntry(const LoraEntry* from) {
+  const uint4 low = __ldcg(reinterpret_cast<const uint4*>(from));
+  const uint4 high = __ldcg(reinterpret_cast<const uint4*>(from) + 1);
+  LoraEntry entry;
+  entry.table = uint64_t{low.y} << 32 | low.x;
+  entry.first = static_cast<int>(low.z);
+  entry.scratch = static_cast<int>(low.w);
+  entry.rows = static_cast<int>(high.x);
+  entry.tiles = static_cast<uint8_t>(high.y);
+  entry.table_tiles = static_cast<uint8_t>(high.y >> 8);
+  entry.index = static_cast<uint8_t>(high.y >> 16);
+  return entry;
+}
+
+/// Looks up this layer's module of found.entry.
+__device__ inline void FindModule(const LoraParams& params, LoraUnit& found) {
   found.tiles = nullptr;
   found.module = {0.0F, 0, 0};
-  if (found.group->table == 0) return found;
-  const int index = params.layer * kLoraProjections + found.projection;
-  const int2 raw = __ldg(reinterpret_cast<const int2*>(found.group->table) + index);
+  if (found.entry.table == 0) return;
+  const int index =
+      params.layer * kLoraProjections + FirstProjectionOf(params.op) + found.entry.index;
+  const int2 raw = __ldg(reinterpret_cast<const int2*>(found.entry.table) + index);
   found.module.scaling = __int_as_float(raw.x);
   found.module.tiles = static_cast<int16_t>(raw.y & 0xffff);
   found.module.last_width = static_cast<int16_t>(raw.y >> 16);
-  found.tiles = reinterpret_cast<const LoraTableTile*>(found.group->table + TilesOffset(params)) +
-                index * found.group->table_tiles;
-  return found;
+  found.tiles = reinterpret_cast<const LoraTableTile*>(found.entry.table + TilesOffset(params)) +
+                index * found.entry.table_tiles;
+}
+
+/// A block's place in its share of a kind of work.
+struct LoraCursor {
+  int left;        ///< Units, with the one found.
+  LoraUnit found;  ///< While left > 0.
+};
+
+template <LoraWork kWork>
+__device__ inline LoraCursor ReadStart(const LoraParams& params) {
+  constexpr int kNumber = static_cast<int>(kWork);
+  const int op = static_cast<int>(params.op);
+  const LoraStart* start = kNumber < kDecodeWorks
+                               ? &params.step->decode[op][kNumber % kDecodeWorks][blockIdx.x]
+                               : &params.step->prefill[op][kNumber - kDecodeWorks][blockIdx.x];
+  const int4 place = __ldcg(reinterpret_cast<const int4*>(&start->number));
+  LoraCursor cursor;
+  cursor.found.entry = ReadEntry(&start->entry);
+  cursor.found.number = place.x;
+  cursor.found.unit = place.y;
+  cursor.found.units = place.z;
+  cursor.left = place.w;
+  if (cursor.left > 0) FindModule(params, cursor.found);
+  return cursor;
+}
+
+/// To the next unit. Returns whether that is another entry's, or none.
+template <LoraWork kWork>
+__device__ inline bool Advance(const LoraParams& params, LoraCursor& cursor) {
+  LoraUnit& found = cursor.found;
+  --cursor.left;
+  if (++found.unit < found.units) return false;
+  if (cursor.left == 0) return true;
+  const LoraOperatorStep& step = params.step->operators[static_cast<int>(params.op)];
+  const int32_t* begin = step.begin[static_cast<int>(kWork)];
+  do {
+    ++found.number;
+    found.units = __ldcg(begin + found.number + 1) - __ldcg(begin + found.number);
+  } while (found.units == 0);
+  found.unit = 0;
+  found.entry = ReadEntry(&step.entries[found.number]);
+  FindModule(params, found);
+  return true;
+}
+
+/// In floats.
+__device__ inline int64_t ScratchOf(const LoraUnit& found) {
+  return int64_t{found.entry.scratch} * kLoraTile;
 }
 
 __device__ inline int WidthOf(const LoraTableModule& module, int tile) {
   return tile >= module.tiles ? 0 : tile + 1 == module.tiles ? module.last_width : kLoraTile;
 }
 
-__device__ inline const int32_t* RowNumbers(const LoraParams& params) {
-  return reinterpret_cast<const int32_t*>(params.step + 1);
-}
+__device__ inline const int32_t* RowNumbers(const LoraParams& params) { return params.row_numbers; }
 
 }  // namespace weft::ops::cuda

@@ -29,7 +29,8 @@ struct LoraDelta {
 
 /// One operator of one layer. All pointers are device memory.
 struct LoraParams {
-  const LoraStep* step = nullptr;  ///< Row numbers follow it.
+  const LoraStep* step = nullptr;
+  const int32_t* row_numbers = nullptr;
   LoraOperator op = LoraOperator::kQkv;
   int32_t layer = 0;
   int32_t layers = 0;

@@ -70,14 +70,15 @@ class LoraCase {
       named.push_back({rows, sequence.rows, adapter});
       rows += sequence.rows;
     }
-    std::vector<std::byte> upload(sizeof(LoraStep) + static_cast<size_t>(rows) * sizeof(int32_t));
-    const std::span<int32_t> numbers(reinterpret_cast<int32_t*>(upload.data() + sizeof(LoraStep)),
-                                     static_cast<size_t>(rows));
-    const LoraStepPlan plan =
-        BuildLoraStep(shape_, named, *reinterpret_cast<LoraStep*>(upload.data()), numbers);
+    auto built = std::make_unique<LoraStep>();
+    std::vector<int32_t> numbers(static_cast<size_t>(rows));
+    const LoraStepPlan plan = BuildLoraStep(shape_, named, processors_, *built, numbers);
     EXPECT_LE(plan.scratch_floats, LoraScratchFloats(shape_, rows, kLoraTile * kMaxLoraTiles));
-    PoisonedBuffer<std::byte> step(upload.size());
-    step.Set(upload);
+    const auto* bytes = reinterpret_cast<const std::byte*>(built.get());
+    PoisonedBuffer<std::byte> step(sizeof(LoraStep));
+    step.Set({bytes, static_cast<size_t>(plan.upload_bytes)});
+    PoisonedBuffer<int32_t> row_numbers(numbers.size());
+    row_numbers.Set(numbers);
     PoisonedBuffer<float> scratch(static_cast<size_t>(plan.scratch_floats));
     const std::vector<uint16_t> gathered = GatherX(op, rows, x_rows);
     PoisonedBuffer<uint16_t> x(gathered.size());
@@ -85,6 +86,7 @@ class LoraCase {
 
     LoraParams params;
     params.step = reinterpret_cast<const LoraStep*>(step.data());
+    params.row_numbers = row_numbers.data();
     params.op = static_cast<LoraOperator>(op);
     params.layer = layer;
     params.layers = kLayers;

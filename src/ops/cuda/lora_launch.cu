@@ -4,9 +4,9 @@
 namespace weft::ops::cuda {
 
 cudaError_t PrepareLoraKernels(int32_t shared_limit) {
-  for (const cudaError_t error : {PrepareDecodeShrink(), PrepareDecodeExpand(),
-                                  PreparePrefillShrink(shared_limit),
-                                  PreparePrefillExpand(shared_limit)})
+  for (const cudaError_t error :
+       {PrepareDecodeShrink(), PrepareDecodeExpand(), PreparePrefillShrink(shared_limit),
+        PreparePrefillExpand(shared_limit)})
     if (error != cudaSuccess) return error;
   return cudaSuccess;
 }

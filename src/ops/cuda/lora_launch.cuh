@@ -6,10 +6,10 @@
 namespace weft::ops::cuda {
 
 /// Launches a persistent grid.
-inline void LaunchLora(void (*kernel)(LoraParams), const LoraParams& params, int blocks_each,
+inline void LaunchLora(void (*kernel)(LoraParams), const LoraParams& params, LoraWork work,
                        int threads, size_t shared_bytes, cudaStream_t stream) {
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(params.multiprocessors * blocks_each));
+  config.gridDim = dim3(static_cast<unsigned>(LoraBlocks(work, params.multiprocessors)));
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;

@@ -20,7 +20,6 @@ constexpr int kSideBytes = 2 * kBlockBytes;
 constexpr int kStageBytes = 2 * kSideBytes;
 
 constexpr int kReduceThreads = 256;
-constexpr int kReduceBlocks = 8;
 
 static_assert(kPrefillTiles * kLoraTile == kSide && kPrefillOut % kSide == 0);
 
@@ -29,14 +28,13 @@ cudaError_t PreparePrefillExpand(int32_t shared_limit);
 void LaunchPrefillShrink(const LoraParams& params, cudaStream_t stream);
 void LaunchPrefillExpand(const LoraParams& params, cudaStream_t stream);
 
-/// Stages in flight: as many as the device's shared memory holds beside LoraUnits.
+/// Stages in flight: as many as the device's shared memory holds.
 constexpr int kShrinkStages = 4;
 constexpr int kExpandStages = 3;
 constexpr int kFewStages = 2;
 
-/// Whether a block of at most `shared_limit` bytes holds so many stages beside what is static.
 inline bool StagesFit(int32_t shared_limit, int stages) {
-  return stages * kStageBytes + static_cast<int>(sizeof(LoraUnits)) <= shared_limit;
+  return stages * kStageBytes <= shared_limit;
 }
 
 template <typename Kernel>
@@ -94,8 +92,7 @@ __device__ inline void MultiplyStage(uint32_t stage, const LaneAddresses& lane, 
     for (int group = 0; group < kGroups; ++group) {
       uint4 right[4];
 #pragma unroll
-      for (int j = 0; j < 4; ++j)
-        right[j] = LoadMatrices(base + lane.right[j] + group * 32 * 64);
+      for (int j = 0; j < 4; ++j) right[j] = LoadMatrices(base + lane.right[j] + group * 32 * 64);
 #pragma unroll
       for (int step = 0; step < 2; ++step)
 #pragma unroll

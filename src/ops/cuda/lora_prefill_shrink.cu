@@ -15,11 +15,11 @@ struct ShrinkTile {
   int split;
 };
 
-__device__ ShrinkTile FindShrinkTile(const LoraParams& params, const LoraUnits& units, int number) {
+__device__ ShrinkTile TileOf(const LoraUnit& found) {
   ShrinkTile tile;
-  tile.found = FindUnit(params, units, number);
-  tile.tiles = tile.found.group->tiles[tile.found.projection];
-  const int row_blocks = (tile.found.group->rows + kPrefillRows - 1) / kPrefillRows;
+  tile.found = found;
+  tile.tiles = tile.found.entry.tiles;
+  const int row_blocks = (tile.found.entry.rows + kPrefillRows - 1) / kPrefillRows;
   const int tile_blocks = (tile.tiles + kPrefillTiles - 1) / kPrefillTiles;
   tile.first_row = tile.found.unit % row_blocks * kPrefillRows;
   tile.first_tile = tile.found.unit / row_blocks % tile_blocks * kPrefillTiles;
@@ -38,7 +38,7 @@ struct ShrinkSource {
 /// From the split's first column.
 __device__ ShrinkSource FindSource(const LoraParams& params, const ShrinkTile& tile) {
   ShrinkSource source;
-  const LoraGroup& group = *tile.found.group;
+  const LoraEntry& group = tile.found.entry;
   const int column = tile.split * kLoraSplit + static_cast<int>(threadIdx.x) % 8 * kVector;
 #pragma unroll
   for (int i = 0; i < kCopies; ++i) {
@@ -52,9 +52,8 @@ __device__ ShrinkSource FindSource(const LoraParams& params, const ShrinkTile& t
     source.has_a[i] = row % kLoraTile < WidthOf(tile.found.module, rank_tile);
     source.a[i] = params.x;
     if (source.has_a[i])
-      source.a[i] =
-          reinterpret_cast<const __nv_bfloat16*>(__ldg(&tile.found.tiles[rank_tile].a)) +
-          int64_t{row % kLoraTile} * params.in + column;
+      source.a[i] = reinterpret_cast<const __nv_bfloat16*>(__ldg(&tile.found.tiles[rank_tile].a)) +
+                    int64_t{row % kLoraTile} * params.in + column;
   }
   return source;
 }
@@ -66,7 +65,8 @@ __device__ void CopyStage(ShrinkSource& source, int columns, uint32_t stage) {
   const bool column = vector * kVector < columns;
   // The rows are 32 apart, so they are swapped about alike.
   const uint32_t left = stage + vector / 4 * kBlockBytes + LeftOffset(row, vector % 4);
-  const uint32_t right = stage + vector / 4 * kBlockBytes + kSideBytes + RightOffset(row, vector % 4);
+  const uint32_t right =
+      stage + vector / 4 * kBlockBytes + kSideBytes + RightOffset(row, vector % 4);
 #pragma unroll
   for (int i = 0; i < kCopies; ++i) {
     CopyAsync(left + i * 32 * 64, source.x[i], column && source.has_x[i]);
@@ -81,7 +81,7 @@ __device__ void CopyStage(ShrinkSource& source, int columns, uint32_t stage) {
 __device__ void StoreSplit(const LoraParams& params, const ShrinkTile& tile, int columns,
                            const TileSums& total) {
   const int lane = threadIdx.x % kWarp;
-  const int rows = tile.found.group->rows;
+  const int rows = tile.found.entry.rows;
 #pragma unroll
   for (int m = 0; m < 2; ++m)
 #pragma unroll
@@ -93,7 +93,7 @@ __device__ void StoreSplit(const LoraParams& params, const ShrinkTile& tile, int
         if (row >= rows || rank >= columns) continue;
         const int64_t at =
             (int64_t{tile.split} * tile.tiles + tile.first_tile + rank / kLoraTile) * rows + row;
-        float* into = params.scratch + tile.found.scratch + at * kLoraTile + rank % kLoraTile;
+        float* into = params.scratch + ScratchOf(tile.found) + at * kLoraTile + rank % kLoraTile;
         const auto sums = [&](int j, int i) { return total[m][group * 4 + j][2 * high + i]; };
         *reinterpret_cast<float4*>(into) =
             make_float4(sums(0, 0), sums(0, 1), sums(1, 0), sums(1, 1));
@@ -130,8 +130,7 @@ __device__ void ShrinkOneTile(const LoraParams& params, const ShrinkTile& tile, 
     CommitCopies();
   };
   for (int stage = 0; stage < kStages - 1; ++stage) copy(stage);
-  const int columns =
-      min(kPrefillTiles, tile.found.module.tiles - tile.first_tile) * kLoraTile;
+  const int columns = min(kPrefillTiles, tile.found.module.tiles - tile.first_tile) * kLoraTile;
   TileSums acc = {};
   TileSums total = {};
   for (int stage = 0; stage < stages; ++stage) {
@@ -153,14 +152,12 @@ __device__ void ShrinkOneTile(const LoraParams& params, const ShrinkTile& tile, 
 template <int kStages>
 __global__ void __launch_bounds__(kPrefillThreads, 1)
     LoraPrefillShrink(const __grid_constant__ LoraParams params) {
-  __shared__ LoraUnits units;
   extern __shared__ __align__(16) std::byte shared[];
-  ReadUnits(params, LoraWork::kPrefillShrink, units);
   WaitForKernelBefore();
   LetNextKernelStart();
-  const int count = units.begin[kMaxLoraEntries];
-  for (int number = blockIdx.x; number < count; number += gridDim.x) {
-    const ShrinkTile tile = FindShrinkTile(params, units, number);
+  for (LoraCursor cursor = ReadStart<LoraWork::kPrefillShrink>(params); cursor.left > 0;
+       Advance<LoraWork::kPrefillShrink>(params, cursor)) {
+    const ShrinkTile tile = TileOf(cursor.found);
     if (tile.first_tile < tile.found.module.tiles) ShrinkOneTile<kStages>(params, tile, shared);
   }
 }
@@ -168,20 +165,18 @@ __global__ void __launch_bounds__(kPrefillThreads, 1)
 /// Adds the splits in order, scales and rounds: A x as the product with B takes it.
 __global__ void __launch_bounds__(kReduceThreads)
     LoraPrefillReduce(const __grid_constant__ LoraParams params) {
-  __shared__ LoraUnits units;
-  ReadUnits(params, LoraWork::kPrefillReduce, units);
   WaitForKernelBefore();
   LetNextKernelStart();
   const int splits = LoraSplits(params.in);
-  const int count = units.begin[kMaxLoraEntries];
-  for (int number = blockIdx.x; number < count; number += gridDim.x) {
-    const LoraUnit found = FindUnit(params, units, number);
-    const int64_t tiles = found.group->tiles[found.projection];
-    const int64_t split_stride = tiles * found.group->rows * kLoraTile;
-    const int quads = found.module.tiles * found.group->rows * 4;
-    const float* sums = params.scratch + found.scratch;
-    auto* finished = reinterpret_cast<uint2*>(params.scratch + found.scratch +
-                                              splits * split_stride);
+  for (LoraCursor cursor = ReadStart<LoraWork::kPrefillReduce>(params); cursor.left > 0;
+       Advance<LoraWork::kPrefillReduce>(params, cursor)) {
+    const LoraUnit& found = cursor.found;
+    const int64_t tiles = found.entry.tiles;
+    const int64_t split_stride = tiles * found.entry.rows * kLoraTile;
+    const int quads = found.module.tiles * found.entry.rows * 4;
+    const float* sums = params.scratch + ScratchOf(found);
+    auto* finished =
+        reinterpret_cast<uint2*>(params.scratch + ScratchOf(found) + splits * split_stride);
 #pragma unroll
     for (int i = 0; i < kReduceUnit / kReduceThreads; ++i) {
       const int quad = found.unit * kReduceUnit + i * kReduceThreads + threadIdx.x;
@@ -205,19 +200,20 @@ __global__ void __launch_bounds__(kReduceThreads)
 }  // namespace
 
 cudaError_t PreparePrefillShrink(int32_t shared_limit) {
-  const cudaError_t error = AllowStages(LoraPrefillShrink<kShrinkStages>, kShrinkStages, shared_limit);
+  const cudaError_t error =
+      AllowStages(LoraPrefillShrink<kShrinkStages>, kShrinkStages, shared_limit);
   if (error != cudaSuccess) return error;
   return AllowStages(LoraPrefillShrink<kFewStages>, kFewStages, shared_limit);
 }
 
 void LaunchPrefillShrink(const LoraParams& params, cudaStream_t stream) {
   if (StagesFit(params.shared_limit, kShrinkStages))
-    LaunchLora(LoraPrefillShrink<kShrinkStages>, params, 1, kPrefillThreads, kShrinkStages * kStageBytes,
-               stream);
+    LaunchLora(LoraPrefillShrink<kShrinkStages>, params, LoraWork::kPrefillShrink, kPrefillThreads,
+               kShrinkStages * kStageBytes, stream);
   else
-    LaunchLora(LoraPrefillShrink<kFewStages>, params, 1, kPrefillThreads, kFewStages * kStageBytes,
-               stream);
-  LaunchLora(LoraPrefillReduce, params, kReduceBlocks, kReduceThreads, 0, stream);
+    LaunchLora(LoraPrefillShrink<kFewStages>, params, LoraWork::kPrefillShrink, kPrefillThreads,
+               kFewStages * kStageBytes, stream);
+  LaunchLora(LoraPrefillReduce, params, LoraWork::kPrefillReduce, kReduceThreads, 0, stream);
 }
 
 }  // namespace weft::ops::cuda

@@ -42,52 +42,81 @@ EntryWork WorkOf(int32_t rows, int32_t tiles, int32_t in, int32_t out) {
   return work;
 }
 
-/// Fills `step.groups` and `row_numbers`; returns the number of groups. Base rows come first.
-int GroupRows(std::span<const LoraRows> sequences, LoraStep& step, std::span<int32_t> row_numbers) {
-  std::vector<const ResidentLora*> adapters = {nullptr};
+/// Rows that use one adapter, or none.
+struct Group {
+  const ResidentLora* adapter = nullptr;
+  int32_t first = 0;
+  int32_t rows = 0;
+};
+
+/// Fills `row_numbers`. Base rows come first.
+std::vector<Group> GroupRows(std::span<const LoraRows> sequences, std::span<int32_t> row_numbers) {
+  std::vector<Group> groups(1);
   for (const LoraRows& sequence : sequences)
-    if (std::find(adapters.begin(), adapters.end(), sequence.adapter) == adapters.end())
-      adapters.push_back(sequence.adapter);
-  WEFT_CHECK(adapters.size() <= kMaxLoraGroups);
+    if (std::none_of(groups.begin(), groups.end(),
+                     [&](const Group& group) { return group.adapter == sequence.adapter; }))
+      groups.push_back({sequence.adapter, 0, 0});
+  WEFT_CHECK(groups.size() <= kMaxLoraGroups);
   int32_t next = 0;
-  for (size_t i = 0; i < adapters.size(); ++i) {
-    LoraGroup& group = step.groups[i];
+  for (Group& group : groups) {
     group.first = next;
-    if (adapters[i] != nullptr) {
-      group.table = adapters[i]->table;
-      group.table_tiles = adapters[i]->table_tiles;
-      std::copy(adapters[i]->tiles.begin(), adapters[i]->tiles.end(), group.tiles);
-    }
     for (const LoraRows& sequence : sequences) {
-      if (sequence.adapter != adapters[i]) continue;
+      if (sequence.adapter != group.adapter) continue;
       for (int32_t row = 0; row < sequence.rows; ++row)
         row_numbers[static_cast<size_t>(next++)] = sequence.first_row + row;
     }
     group.rows = next - group.first;
   }
-  return static_cast<int>(adapters.size());
+  return groups;
 }
 
-/// Numbers one operator's work. Returns its scratch in kRankTile floats.
-int64_t NumberUnits(const LoraShape& shape, int op, std::span<const LoraGroup> groups,
+/// Numbers one operator's work. Returns its scratch in kLoraTile floats.
+int64_t NumberUnits(const LoraShape& shape, int op, std::span<const Group> groups,
                     LoraOperatorStep& into) {
   const int projections = kOperatorProjections[static_cast<size_t>(op)];
   std::array<int64_t, kLoraWorks> next = {};
   int64_t scratch = 0;
-  for (int entry = 0; entry <= kMaxLoraEntries; ++entry) {
+  for (int number = 0; number <= kMaxLoraEntries; ++number) {
     for (size_t kind = 0; kind < kLoraWorks; ++kind)
-      into.begin[kind][entry] = static_cast<int32_t>(next[kind]);
-    if (entry >= std::ssize(groups) * projections) continue;
-    const LoraGroup& group = groups[static_cast<size_t>(entry / projections)];
-    const auto projection =
-        static_cast<size_t>(kFirstProjection[static_cast<size_t>(op)] + entry % projections);
+      into.begin[kind][number] = static_cast<int32_t>(next[kind]);
+    if (number >= std::ssize(groups) * projections) continue;
+    const Group& group = groups[static_cast<size_t>(number / projections)];
+    const int index = number % projections;
+    const auto projection = static_cast<size_t>(kFirstProjection[static_cast<size_t>(op)] + index);
+    LoraEntry& entry = into.entries[number];
+    entry.first = group.first;
+    entry.rows = group.rows;
+    entry.scratch = static_cast<int32_t>(scratch);
+    entry.index = static_cast<uint8_t>(index);
+    if (group.adapter != nullptr) {
+      entry.table = group.adapter->table;
+      entry.table_tiles = group.adapter->table_tiles;
+      entry.tiles = group.adapter->tiles[projection];
+    }
     const EntryWork work =
-        WorkOf(group.rows, group.tiles[projection], shape.in[projection], shape.out[projection]);
-    into.scratch[entry] = static_cast<int32_t>(scratch);
+        WorkOf(group.rows, entry.tiles, shape.in[projection], shape.out[projection]);
     scratch += work.scratch;
     for (size_t kind = 0; kind < kLoraWorks; ++kind) next[kind] += work.units[kind];
   }
   return scratch;
+}
+
+/// Shares a kind of work out among blocks.
+void FillStarts(const LoraOperatorStep& from, LoraWork work, int multiprocessors,
+                std::span<LoraStart> starts) {
+  const std::span<const int32_t> begin(from.begin[static_cast<size_t>(work)]);
+  const int64_t count = begin[kMaxLoraEntries];
+  const int blocks = LoraBlocks(work, multiprocessors);
+  size_t entry = 0;
+  for (int block = 0; block < blocks; ++block) {
+    const auto first = static_cast<int32_t>(count * block / blocks);
+    const auto end = static_cast<int32_t>(count * (block + 1) / blocks);
+    if (first == end) continue;  // A count of zero.
+    while (begin[entry + 1] <= first) ++entry;
+    starts[static_cast<size_t>(block)] = {from.entries[entry], static_cast<int32_t>(entry),
+                                          first - begin[entry], begin[entry + 1] - begin[entry],
+                                          end - first};
+  }
 }
 
 }  // namespace
@@ -158,22 +187,31 @@ int64_t LoraScratchFloats(const LoraShape& shape, int32_t max_rows, int32_t max_
 }
 
 LoraStepPlan BuildLoraStep(const LoraShape& shape, std::span<const LoraRows> sequences,
-                           LoraStep& step, std::span<int32_t> row_numbers) {
-  step = {};
-  const int count = GroupRows(sequences, step, row_numbers);
-  const std::span<const LoraGroup> groups(step.groups, static_cast<size_t>(count));
+                           int32_t multiprocessors, LoraStep& step,
+                           std::span<int32_t> row_numbers) {
+  std::memset(&step, 0, sizeof(step));
+  const std::vector<Group> groups = GroupRows(sequences, row_numbers);
   LoraStepPlan plan;
-  for (const LoraGroup& group : groups) plan.any = plan.any || group.table_tiles > 0;
+  plan.any = groups.size() > 1;
   for (int op = 0; op < kLoraOperators; ++op) {
     LoraOperatorStep& into = step.operators[op];
     plan.scratch_floats =
-        std::max(plan.scratch_floats, kRankTile * NumberUnits(shape, op, groups, into));
+        std::max(plan.scratch_floats, kLoraTile * NumberUnits(shape, op, groups, into));
     const auto has = [&](LoraWork kind) {
       return into.begin[static_cast<size_t>(kind)][kMaxLoraEntries] > 0;
     };
+    for (const LoraWork work : {LoraWork::kDecodeShrink, LoraWork::kDecodeExpand})
+      FillStarts(into, work, multiprocessors, step.decode[op][static_cast<size_t>(work)]);
     plan.decode = plan.decode || has(LoraWork::kDecodeExpand);
-    plan.prefill = plan.prefill || has(LoraWork::kPrefillExpand);
+    if (!has(LoraWork::kPrefillExpand)) continue;
+    plan.prefill = true;
+    for (const LoraWork work :
+         {LoraWork::kPrefillShrink, LoraWork::kPrefillReduce, LoraWork::kPrefillExpand})
+      FillStarts(into, work, multiprocessors,
+                 step.prefill[op][static_cast<size_t>(work) - kDecodeWorks]);
   }
+  plan.upload_bytes =
+      static_cast<Bytes>(plan.prefill ? sizeof(LoraStep) : offsetof(LoraStep, prefill));
   return plan;
 }
 

@@ -46,6 +46,7 @@ struct LoraStepPlan {
   bool any = false;            ///< Any row uses an adapter. If not, nothing need be launched.
   bool decode = false;         ///< The decode kernels have work (they also write the zeros).
   bool prefill = false;        ///< The prefill kernels have work.
+  Bytes upload_bytes = 0;      ///< Of the LoraStep, from its beginning.
   int64_t scratch_floats = 0;  ///< What the step's largest operator needs.
 };
 
@@ -53,9 +54,10 @@ struct LoraStepPlan {
 int64_t LoraScratchFloats(const LoraShape& shape, int32_t max_rows, int32_t max_rank);
 
 /// Groups the step's rows by adapter, wherever they stand, and numbers the work of every operator.
-/// `row_numbers` has one entry for each row of `sequences`. At most kMaxLoraGroups - 1 adapters.
-/// Neither depends on a layer. Costs a few microseconds.
+/// `row_numbers`, to be uploaded beside the step, has one entry for each row of `sequences`. At
+/// most kMaxLoraGroups - 1 adapters. Neither depends on a layer. `multiprocessors`: as in
+/// LoraParams.
 LoraStepPlan BuildLoraStep(const LoraShape& shape, std::span<const LoraRows> sequences,
-                           LoraStep& step, std::span<int32_t> row_numbers);
+                           int32_t multiprocessors, LoraStep& step, std::span<int32_t> row_numbers);
 
 }  // namespace weft::ops::cuda

@@ -9,9 +9,9 @@
 // Two parts, by how long they live. An adapter's table (lora_table) says for every layer and
 // projection where its tiles lie; it is made once, when the adapter becomes resident. A step
 // (LoraStep) says which rows use which adapter, and how the work of each operator is numbered; it
-// holds for all layers, since it names tables, not tiles. So a step uploads 19 KiB and four bytes a
-// row, whatever the ranks. Lists of ready-made items for each layer would be 5 MB for 8 adapters of
-// rank 128 on a model of 32 layers.
+// holds for all layers, since it names tables, not tiles. So a step uploads 160 KiB, with
+// prefill 340, and four bytes a row, whatever the ranks. Lists of ready-made items for each layer
+// would be 5 MB for 8 adapters of rank 128 on a model of 32 layers.
 
 namespace weft::ops::cuda {
 
@@ -30,7 +30,7 @@ inline constexpr std::array<int, kLoraOperators> kOperatorProjections = {3, 1, 2
 
 /// Most adapters of one step, and the group of rows without any.
 inline constexpr int kMaxLoraGroups = 65;
-/// An entry is one projection of one group.
+/// An entry is one projection of one group: of the rows that use one adapter.
 inline constexpr int kMaxLoraEntries = kMaxLoraGroups * kMaxOperatorProjections;
 /// Most rank tiles of a module: rank 512.
 inline constexpr int kMaxLoraTiles = 32;
@@ -73,16 +73,18 @@ struct LoraTableTile {
   uint64_t b;
 };
 
-/// Rows that use one adapter.
-struct LoraGroup {
-  uint64_t table;  ///< Device address of the adapter's table; 0: no adapter.
-  int32_t first;   ///< Its rows are LoraStep's row numbers [first, first + rows).
+/// One projection of the rows that use one adapter.
+struct alignas(16) LoraEntry {
+  uint64_t table;   ///< Device address of the adapter's table; 0: no adapter.
+  int32_t first;    ///< Its rows are LoraStep's row numbers [first, first + rows).
+  int32_t scratch;  ///< Where its sums lie, in kLoraTile floats.
   int32_t rows;
-  uint8_t tiles[kLoraProjections];  ///< Most rank tiles of the projection in any layer.
-  uint8_t table_tiles;              ///< Most rank tiles of any module.
-  uint8_t padding[8];
+  uint8_t tiles;        ///< Most rank tiles of the projection in any layer.
+  uint8_t table_tiles;  ///< Most rank tiles of any module.
+  uint8_t index;        ///< Of the operator's projections.
+  uint8_t padding[5];
 };
-static_assert(sizeof(LoraGroup) == 32);
+static_assert(sizeof(LoraEntry) == 32);
 
 /// The kinds of work of an operator. Each has its own kernel and its own numbering of units.
 enum class LoraWork : uint8_t {
@@ -94,17 +96,39 @@ enum class LoraWork : uint8_t {
 };
 inline constexpr int kLoraWorks = 5;
 
-/// Entry e of an operator is its projection e % P of group e / P. Its units are
-/// [begin[e], begin[e + 1]); begin[kMaxLoraEntries] is the number of units.
+inline constexpr int kDecodeWorks = 2;
+
+/// Entry e's units of a kind of work are [begin[e], begin[e + 1]); begin[kMaxLoraEntries] is the
+/// number of units.
 struct LoraOperatorStep {
+  LoraEntry entries[kMaxLoraEntries];
   int32_t begin[kLoraWorks][kMaxLoraEntries + 1];
-  int32_t scratch[kMaxLoraEntries];  ///< Where the entry's sums lie, in kLoraTile floats.
 };
 
-/// A step's work, as uploaded. Row numbers follow it in memory: int32_t[rows].
+/// Most blocks of a kernel.
+inline constexpr int kMaxLoraBlocks = 320;
+constexpr int LoraBlocks(LoraWork work, int multiprocessors) {
+  const int blocks = work == LoraWork::kPrefillShrink ? multiprocessors : 2 * multiprocessors;
+  return blocks < kMaxLoraBlocks ? blocks : kMaxLoraBlocks;
+}
+
+/// A block's share of a kind of work: `count` neighbouring units, the first of them number `unit`
+/// of the `units` of entry `number`, which is copied here. Each block reads its own, since all of
+/// them reading the same lines to find out takes longer than the work of a small operator.
+struct alignas(16) LoraStart {
+  LoraEntry entry;
+  int32_t number;
+  int32_t unit;
+  int32_t units;
+  int32_t count;
+};
+static_assert(sizeof(LoraStart) == 48);
+
+/// A step's work, as uploaded. Steps without prefill work need it only up to `prefill`.
 struct alignas(16) LoraStep {
-  LoraGroup groups[kMaxLoraGroups];
   LoraOperatorStep operators[kLoraOperators];
+  LoraStart decode[kLoraOperators][kDecodeWorks][kMaxLoraBlocks];
+  LoraStart prefill[kLoraOperators][kLoraWorks - kDecodeWorks][kMaxLoraBlocks];
 };
 
 }  // namespace weft::ops::cuda
