@@ -52,7 +52,10 @@ class CudaDevice final : public Device {
   CudaDevice(const cudaDeviceProp& properties, AssertMayBlockFunction assert_may_block)
       : assert_may_block_(assert_may_block),
         name_(fmt::format("cuda: {}, {}", properties.name,
-                          FormatBytes(static_cast<Bytes>(properties.totalGlobalMem)))) {}
+                          FormatBytes(static_cast<Bytes>(properties.totalGlobalMem)))) {
+    WEFT_CUDA_CHECK(cudaStreamCreateWithFlags(&setup_stream_, cudaStreamNonBlocking));
+  }
+  ~CudaDevice() override { cudaStreamDestroy(setup_stream_); }
 
   DeviceKind kind() const override { return DeviceKind::kCuda; }
   std::string name() const override { return name_; }
@@ -71,9 +74,11 @@ class CudaDevice final : public Device {
     }
     WEFT_RETURN_IF_ERROR(ToStatus(error, "allocating GPU memory"));
     Buffer buffer(static_cast<std::byte*>(data), bytes, ReleaseDevice);
-    WEFT_RETURN_IF_ERROR(
-        ToStatus(cudaMemset(data, 0, static_cast<size_t>(bytes)), "clearing GPU memory"));
-    WEFT_RETURN_IF_ERROR(ToStatus(cudaDeviceSynchronize(), "clearing GPU memory"));
+    // Not on the default stream, nor by waiting for the whole device: either would spoil what
+    // another thread records as a graph.
+    WEFT_RETURN_IF_ERROR(ToStatus(
+        cudaMemsetAsync(data, 0, static_cast<size_t>(bytes), setup_stream_), "clearing memory"));
+    WEFT_RETURN_IF_ERROR(ToStatus(cudaStreamSynchronize(setup_stream_), "clearing GPU memory"));
     return buffer;
   }
 
@@ -121,6 +126,7 @@ class CudaDevice final : public Device {
 
   const AssertMayBlockFunction assert_may_block_;
   const std::string name_;
+  cudaStream_t setup_stream_ = nullptr;  ///< For what allocation does on the GPU.
 };
 
 }  // namespace

@@ -333,10 +333,13 @@ void AttentionPlanner::PlanDecode(std::span<const AttentionSequence> sequences, 
   pass.split = !pass.decode;
   pass.tile_rows = limits_.deterministic ? kSmallTile : kDecodeTile;
   pass.items = DecodeItems(bucket);
+  // A row that no sequence has takes an item too.
+  const auto spare = static_cast<int32_t>(bucket - std::ssize(sequences));
+  const int32_t items = pass.items - (pass.decode ? spare : 0);
   const int32_t chunk = limits_.deterministic ? kDeterministicChunk
                         : sequences.empty()
                             ? kChunkGranule
-                            : ChooseChunk(sequences, pass.decode, kDecodeTile, pass.items);
+                            : ChooseChunk(sequences, pass.decode, kDecodeTile, items);
   filling.At(layout_.chunk)[0] = chunk;
   std::vector<bool> present(static_cast<size_t>(bucket));
   for (const auto& sequence : sequences) {

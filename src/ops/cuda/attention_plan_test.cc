@@ -127,6 +127,26 @@ TEST(AttentionPlan, EveryRowSeesEveryTokenOnce) {
   }
 }
 
+TEST(AttentionPlan, AGraphHasItemsForItsSequencesAndItsSpareRows) {
+  const AttentionShape shape{32, 8, 128, 16};
+  const AttentionLimits limits{
+      .max_rows = 64, .max_pages = 8192, .max_context = 16384, .multiprocessors = 132};
+  const AttentionPlanner planner(shape, limits);
+  const std::vector<PageIndex> pages(4096, PageIndex(7));
+  ReadPlan plan(planner, shape);
+  for (const int32_t bucket : {1, 2, 8, 16, 24, 32, 64})
+    for (int32_t count = 1; count <= bucket; ++count)
+      for (const int32_t tokens : {1, 300, 1000, 1900, 3000}) {
+        std::vector<AttentionSequence> sequences;
+        for (int32_t i = 0; i < count; ++i)
+          sequences.push_back({i, 1, std::max(0, tokens - i * 97),
+                               std::span(pages).first(static_cast<size_t>(1000 + i))});
+        AttentionLaunch launch;
+        planner.PlanDecode(sequences, bucket, plan.data(), &launch);
+        ASSERT_EQ(launch.passes.size(), 1u);
+      }
+}
+
 TEST(AttentionPlan, FewLongDecodesAreSplitAndManyAreNot) {
   const AttentionShape shape{32, 8, 128, 16};
   const AttentionLimits limits{

@@ -99,7 +99,7 @@ void CudaMatrix::SetRows(int32_t first, int32_t count, std::span<const float> va
   arena_.Store(values, dtype_, data_ + int64_t{first} * in_ * SizeOf(dtype_));
 }
 
-const float* DeviceVectors::Get(std::span<const float> values) {
+const float* DeviceVectors::Get(std::span<const float> values, cudaStream_t stream) {
   if (values.empty()) return nullptr;
   const auto at = std::lower_bound(
       copies_.begin(), copies_.end(), values.data(),
@@ -109,8 +109,9 @@ const float* DeviceVectors::Get(std::span<const float> values) {
   auto memory = device_.AllocateDevice(static_cast<Bytes>(values.size_bytes()));
   if (!memory.ok()) device::cuda::LoseDevice(memory.error().message.c_str(), __FILE__, __LINE__);
   Copy copy{values.data(), std::move(memory).value()};
-  WEFT_CUDA_CHECK(
-      cudaMemcpy(copy.memory.data(), values.data(), values.size_bytes(), cudaMemcpyHostToDevice));
+  WEFT_CUDA_CHECK(cudaMemcpyAsync(copy.memory.data(), values.data(), values.size_bytes(),
+                                  cudaMemcpyHostToDevice, stream));
+  WEFT_CUDA_CHECK(cudaStreamSynchronize(stream));
   return reinterpret_cast<const float*>(copies_.insert(at, std::move(copy))->memory.data());
 }
 

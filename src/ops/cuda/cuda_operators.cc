@@ -221,7 +221,7 @@ void CudaOperators::BeginStep(const StepRows& step) {
 
 void CudaOperators::LaunchRope() {
   RopeRowsParams params;
-  params.frequencies = vectors_.Get(rope_frequencies_);
+  params.frequencies = vectors_.Get(rope_frequencies_, stream_);
   params.positions = metadata_.Device<int32_t>(positions_);
   params.rope = rope_;
   params.rows = rows_;
@@ -313,7 +313,7 @@ void CudaOperators::RmsNorm(std::span<const float> weight) {
   params.x = x_;
   params.delta = std::exchange(pending_delta_, nullptr);
   params.keep_sum = true;
-  params.weight = vectors_.Get(weight);
+  params.weight = vectors_.Get(weight, stream_);
   params.out = h_;
   params.rows = rows_;
   params.width = config_.hidden;
@@ -341,7 +341,7 @@ void CudaOperators::Logits(std::span<const int32_t> rows, std::span<const float>
   params.dtype = options_.dtype;
   params.x = x_;
   params.delta = pending_delta_;
-  params.weight = vectors_.Get(norm);
+  params.weight = vectors_.Get(norm, stream_);
   params.out = h_;
   params.rows = padded;
   params.width = config_.hidden;

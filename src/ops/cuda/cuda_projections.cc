@@ -59,11 +59,11 @@ void CudaOperators::ProjectQkv(LayerIndex layer, const AttentionWeights& weights
   FinishHeadsParams params;
   params.dtype = options_.dtype;
   params.qkv = wide_;
-  params.q_bias = vectors_.Get(weights.q_bias);
-  params.k_bias = vectors_.Get(weights.k_bias);
-  params.v_bias = vectors_.Get(weights.v_bias);
-  params.q_norm = vectors_.Get(weights.q_norm);
-  params.k_norm = vectors_.Get(weights.k_norm);
+  params.q_bias = vectors_.Get(weights.q_bias, stream_);
+  params.k_bias = vectors_.Get(weights.k_bias, stream_);
+  params.v_bias = vectors_.Get(weights.v_bias, stream_);
+  params.q_norm = vectors_.Get(weights.q_norm, stream_);
+  params.k_norm = vectors_.Get(weights.k_norm, stream_);
   params.rope = weights.rope ? rope_ : nullptr;
   params.slots = metadata_.Device<int32_t>(slots_);
   params.queries = queries_;
@@ -108,7 +108,7 @@ void CudaOperators::ProjectIntoResidual(LayerIndex layer, LoraOperator op, const
   if (mode_ == LaunchMode::kReplay) return;
   WEFT_CHECK(pending_delta_ == nullptr);
   AddBiasParams params;
-  params.bias = vectors_.Get(bias);
+  params.bias = vectors_.Get(bias, stream_);
   params.x = x_;
   params.rows = rows_;
   params.width = config_.hidden;
