@@ -170,7 +170,8 @@ void CudaOperators::ReserveMetadata() {
   slots_ = metadata_.Reserve(rows * kInt);
   logits_rows_ = metadata_.Reserve(2 * rows * kInt);
   attention_plan_ = metadata_.Reserve(attention_planner_->plan_bytes());
-  lora_step_ = metadata_.Reserve(Bytes{sizeof(LoraStep)} + rows * kInt);
+  lora_step_ = metadata_.Reserve(sizeof(LoraStep));
+  lora_row_numbers_ = metadata_.Reserve(rows * kInt);
 }
 
 Bytes CudaOperators::workspace_bytes() const {
@@ -236,13 +237,12 @@ void CudaOperators::PlanAdapters(const StepRows& step) {
     lora_rows_.push_back(
         {sequence.first_row, sequence.rows,
          sequence.adapter == nullptr ? nullptr : adapter_tables_.Get(*sequence.adapter, stream_)});
-  const std::span<std::byte> bytes = metadata_.Host<std::byte>(lora_step_);
-  auto& lora = *reinterpret_cast<LoraStep*>(bytes.data());
-  const std::span row_numbers(reinterpret_cast<int32_t*>(&lora + 1), step.tokens.size());
-  lora_plan_ = BuildLoraStep(lora_shape_, lora_rows_, lora, row_numbers);
-  if (lora_plan_.any)
-    metadata_.Use(lora_step_,
-                  Bytes{sizeof(LoraStep)} + static_cast<Bytes>(row_numbers.size_bytes()));
+  LoraStep& lora = metadata_.Host<LoraStep>(lora_step_).front();
+  const auto row_numbers = metadata_.Host<int32_t>(lora_row_numbers_).first(step.tokens.size());
+  lora_plan_ = BuildLoraStep(lora_shape_, lora_rows_, multiprocessors_, lora, row_numbers);
+  if (!lora_plan_.any) return;
+  metadata_.Use(lora_step_, sizeof(LoraStep));
+  metadata_.Use(lora_row_numbers_, static_cast<Bytes>(row_numbers.size_bytes()));
 }
 
 void CudaOperators::PlanAttention(const StepRows& step, bool decode) {

@@ -125,7 +125,8 @@ class CudaOperators final : public Operators {
   MetadataSection logits_rows_;
   MetadataSection attention_plan_;
   MetadataSection sample_plan_;
-  MetadataSection lora_step_;  ///< A LoraStep and a row number for each row.
+  MetadataSection lora_step_;
+  MetadataSection lora_row_numbers_;
 
   std::byte* arena_ = nullptr;
   int32_t page_count_ = 0;

@@ -123,6 +123,7 @@ bool CudaOperators::ComputeDeltas(LayerIndex layer, LoraOperator op,
   if (!lora_plan_.any) return false;
   LoraParams params;
   params.step = metadata_.Device<LoraStep>(lora_step_);
+  params.row_numbers = metadata_.Device<int32_t>(lora_row_numbers_);
   params.op = op;
   params.layer = layer.value();
   params.layers = config_.layers;
