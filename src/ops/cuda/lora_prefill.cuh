@@ -82,9 +82,8 @@ __device__ inline LaneAddresses AddressesOfLane() {
   return addresses;
 }
 
-/// acc += left * right^T for one stage. The
-/// products are issued so that neighbours do not wait for each other; each sum keeps Multiply32's
-/// order.
+/// acc += left * right^T for one stage. The products are issued so that neighbours do not wait for
+/// each other; each sum keeps Multiply32's order.
 template <int kGroups>
 __device__ inline void MultiplyStage(uint32_t stage, const LaneAddresses& lane,
                                      TileSums<kGroups>& acc) {
