@@ -9,11 +9,14 @@
 
 namespace weft::ops::cuda {
 
-constexpr int kPrefillThreads = 256;
+/// Of a shrink, whose warps have 32 columns of the tile each, since they keep two sets of sums; and
+/// of an expand, with 64.
+constexpr int kShrinkThreads = 512;
+constexpr int kExpandThreads = 256;
 constexpr int kSide = kPrefillRows;
 constexpr int kStageColumns = 64;
-/// Vectors that a thread copies of each side of a stage.
-constexpr int kCopies = kSide * kStageColumns / kVector / kPrefillThreads;
+/// Vectors of each side of a stage.
+constexpr int kSideVectors = kSide * kStageColumns / kVector;
 /// A block of 32 columns. The padding sends the two blocks of a row to different banks.
 constexpr int kBlockBytes = kSide * 64 + 64;
 constexpr int kSideBytes = 2 * kBlockBytes;
@@ -44,11 +47,15 @@ cudaError_t AllowStages(Kernel kernel, int stages, int32_t shared_limit) {
                               stages * kStageBytes);
 }
 
-/// Sums of a warp: 32 rows x 64 columns of the tile.
-using TileSums = float[2][8][4];
+/// Sums of a warp: 32 rows x 32 kGroups columns of the tile.
+template <int kGroups>
+using TileSums = float[2][4 * kGroups][4];
 
 __device__ inline int WarpRow() { return static_cast<int>(threadIdx.x) / kWarp % 4 * 32; }
-__device__ inline int WarpColumn() { return static_cast<int>(threadIdx.x) / kWarp / 4 * 64; }
+template <int kGroups>
+__device__ inline int WarpColumn() {
+  return static_cast<int>(threadIdx.x) / kWarp / 4 * 32 * kGroups;
+}
 
 /// Where vector `t` of a row lies in a block, on either side. LoadMatrices reads eight neighbouring
 /// left rows, and right rows as SpreadColumn has them.
@@ -61,6 +68,7 @@ struct LaneAddresses {
   int left[2];   ///< Of the two products of 16 columns.
   int right[4];  ///< Of the four products of 8 columns that SpreadColumn joins.
 };
+template <int kGroups>
 __device__ inline LaneAddresses AddressesOfLane() {
   const int lane = threadIdx.x % kWarp;
   LaneAddresses addresses;
@@ -70,15 +78,15 @@ __device__ inline LaneAddresses AddressesOfLane() {
 #pragma unroll
   for (int j = 0; j < 4; ++j)
     addresses.right[j] =
-        kSideBytes + RightOffset(WarpColumn() + SpreadColumn(lane % 8, j), lane / 8);
+        kSideBytes + RightOffset(WarpColumn<kGroups>() + SpreadColumn(lane % 8, j), lane / 8);
   return addresses;
 }
 
-/// acc += left * right^T for one stage and the first kGroups x 32 columns of the warp's 64. The
-/// products are issued so that neighbours do not wait for each other; each sum keeps Multiply32's
-/// order.
+/// acc += left * right^T for one stage. The products are issued so that neighbours do not wait for
+/// each other; each sum keeps Multiply32's order.
 template <int kGroups>
-__device__ inline void MultiplyStage(uint32_t stage, const LaneAddresses& lane, TileSums& acc) {
+__device__ inline void MultiplyStage(uint32_t stage, const LaneAddresses& lane,
+                                     TileSums<kGroups>& acc) {
 #pragma unroll
   for (int block = 0; block < 2; ++block) {
     const uint32_t base = stage + block * kBlockBytes;

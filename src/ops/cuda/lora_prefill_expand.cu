@@ -6,7 +6,8 @@ namespace {
 
 /// Rank tiles of a stage.
 constexpr int kStageTiles = kStageColumns / kLoraTile;
-static_assert(kStageTiles == kCopies, "A thread copies a vector of each tile.");
+static_assert(kStageTiles * kExpandThreads == kSideVectors, "A thread copies one of each tile.");
+using WarpSums = TileSums<2>;
 
 /// 128 rows by kPrefillOut outputs of one projection.
 struct ExpandTile {
@@ -66,7 +67,7 @@ __device__ void CopyStage(const ExpandTile& tile, const ExpandPlaces& places, in
   const int out = first_out + line;
   const int64_t rows = tile.found.entry.rows;
 #pragma unroll
-  for (int i = 0; i < kCopies; ++i) {
+  for (int i = 0; i < kStageTiles; ++i) {
     const int rank_tile = first_tile + i;
     const int width = WidthOf(tile.found.module, rank_tile);
     const uint32_t at = stage + i / 2 * kBlockBytes;
@@ -83,7 +84,7 @@ __device__ void CopyStage(const ExpandTile& tile, const ExpandPlaces& places, in
 }
 
 __device__ void StoreDelta(const LoraParams& params, const ExpandTile& tile,
-                           const ExpandPlaces& places, int first_out, const TileSums& acc) {
+                           const ExpandPlaces& places, int first_out, const WarpSums& acc) {
   const int lane = threadIdx.x % kWarp;
   const LoraDelta& delta = params.delta[tile.found.entry.index];
 #pragma unroll
@@ -95,7 +96,7 @@ __device__ void StoreDelta(const LoraParams& params, const ExpandTile& tile,
       __nv_bfloat16* y = delta.y + places.numbers[m][high] * delta.stride;
 #pragma unroll
       for (int part = 0; part < 2; ++part) {
-        const int out = first_out + WarpColumn() + part * 32 + lane % 4 * kVector;
+        const int out = first_out + WarpColumn<2>() + part * 32 + lane % 4 * kVector;
         if (out >= tile.out) continue;
         const auto pair = [&](int j) {
           const float(&sums)[4] = acc[m][part * 4 + j];
@@ -116,7 +117,7 @@ __device__ void ExpandOneTile(const LoraParams& params, const ExpandTile& tile, 
   const int sides = (min(kPrefillOut, tile.out - tile.first_out) + kSide - 1) / kSide;
   const int stages = sides * stages_each;
   const uint32_t address = SharedAddress(shared);
-  const LaneAddresses lane = AddressesOfLane();
+  const LaneAddresses lane = AddressesOfLane<2>();
   const auto copy = [&](int stage) {
     if (stage < stages)
       CopyStage(tile, places, stage % stages_each * kStageTiles,
@@ -125,7 +126,7 @@ __device__ void ExpandOneTile(const LoraParams& params, const ExpandTile& tile, 
     CommitCopies();
   };
   for (int stage = 0; stage < kStages - 1; ++stage) copy(stage);
-  TileSums acc = {};
+  WarpSums acc = {};
   for (int stage = 0; stage < stages; ++stage) {
     WaitCopies<kStages - 2>();
     __syncthreads();
@@ -144,7 +145,7 @@ __device__ void ExpandOneTile(const LoraParams& params, const ExpandTile& tile, 
 }
 
 template <int kStages>
-__global__ void __launch_bounds__(kPrefillThreads, 2)
+__global__ void __launch_bounds__(kExpandThreads, 2)
     LoraPrefillExpand(const __grid_constant__ LoraParams params) {
   __shared__ uint64_t tile_b[kMaxLoraTiles];
   extern __shared__ __align__(16) std::byte shared[];
@@ -166,10 +167,10 @@ cudaError_t PreparePrefillExpand(int32_t shared_limit) {
 
 void LaunchPrefillExpand(const LoraParams& params, cudaStream_t stream) {
   if (StagesFit(params.shared_limit, kExpandStages))
-    LaunchLora(LoraPrefillExpand<kExpandStages>, params, LoraWork::kPrefillExpand, kPrefillThreads,
+    LaunchLora(LoraPrefillExpand<kExpandStages>, params, LoraWork::kPrefillExpand, kExpandThreads,
                kExpandStages * kStageBytes, stream);
   else
-    LaunchLora(LoraPrefillExpand<kFewStages>, params, LoraWork::kPrefillExpand, kPrefillThreads,
+    LaunchLora(LoraPrefillExpand<kFewStages>, params, LoraWork::kPrefillExpand, kExpandThreads,
                kFewStages * kStageBytes, stream);
 }
 

@@ -4,6 +4,11 @@
 namespace weft::ops::cuda {
 namespace {
 
+constexpr int kCopies = kSideVectors / kShrinkThreads;
+/// Rows between those that a thread copies.
+constexpr int kCopyRows = kShrinkThreads / 8;
+using WarpSums = TileSums<1>;
+
 constexpr int kChainStages = kLoraChain / kStageColumns;
 
 /// 128 rows by 128 ranks over one split of the columns.
@@ -27,7 +32,7 @@ __device__ ShrinkTile TileOf(const LoraUnit& found) {
   return tile;
 }
 
-/// Where a thread copies from: one column vector of kCopies rows, 32 apart, of either side.
+/// Where a thread copies from: one column vector of kCopies rows of either side.
 struct ShrinkSource {
   const __nv_bfloat16* x[kCopies];
   const __nv_bfloat16* a[kCopies];
@@ -42,7 +47,7 @@ __device__ ShrinkSource FindSource(const LoraParams& params, const ShrinkTile& t
   const int column = tile.split * kLoraSplit + static_cast<int>(threadIdx.x) % 8 * kVector;
 #pragma unroll
   for (int i = 0; i < kCopies; ++i) {
-    const int row = static_cast<int>(threadIdx.x) / 8 + i * 32;
+    const int row = static_cast<int>(threadIdx.x) / 8 + i * kCopyRows;
     source.has_x[i] = tile.first_row + row < group.rows;
     source.x[i] = params.x;
     if (source.has_x[i])
@@ -63,14 +68,14 @@ __device__ void CopyStage(ShrinkSource& source, int columns, uint32_t stage) {
   const int vector = threadIdx.x % 8;
   const int row = threadIdx.x / 8;
   const bool column = vector * kVector < columns;
-  // The rows are 32 apart, so they are swapped about alike.
+  // The rows are a multiple of 32 apart, so they are swapped about alike.
   const uint32_t left = stage + vector / 4 * kBlockBytes + LeftOffset(row, vector % 4);
   const uint32_t right =
       stage + vector / 4 * kBlockBytes + kSideBytes + RightOffset(row, vector % 4);
 #pragma unroll
   for (int i = 0; i < kCopies; ++i) {
-    CopyAsync(left + i * 32 * 64, source.x[i], column && source.has_x[i]);
-    CopyAsync(right + i * 32 * 64, source.a[i], column && source.has_a[i]);
+    CopyAsync(left + i * kCopyRows * 64, source.x[i], column && source.has_x[i]);
+    CopyAsync(right + i * kCopyRows * 64, source.a[i], column && source.has_a[i]);
     // Where there is nothing to copy, the addresses are not read.
     source.x[i] += kStageColumns;
     source.a[i] += kStageColumns;
@@ -79,7 +84,7 @@ __device__ void CopyStage(ShrinkSource& source, int columns, uint32_t stage) {
 
 /// The split's sums, [tile][row][rank] of the group.
 __device__ void StoreSplit(const LoraParams& params, const ShrinkTile& tile, int columns,
-                           const TileSums& total) {
+                           const WarpSums& total) {
   const int lane = threadIdx.x % kWarp;
   const int rows = tile.found.entry.rows;
 #pragma unroll
@@ -87,28 +92,25 @@ __device__ void StoreSplit(const LoraParams& params, const ShrinkTile& tile, int
 #pragma unroll
     for (int high = 0; high < 2; ++high) {
       const int row = tile.first_row + WarpRow() + m * 16 + high * 8 + lane / 4;
-#pragma unroll
-      for (int group = 0; group < 2; ++group) {
-        const int rank = WarpColumn() + group * 32 + lane % 4 * kVector;
-        if (row >= rows || rank >= columns) continue;
-        const int64_t at =
-            (int64_t{tile.split} * tile.tiles + tile.first_tile + rank / kLoraTile) * rows + row;
-        float* into = params.scratch + ScratchOf(tile.found) + at * kLoraTile + rank % kLoraTile;
-        const auto sums = [&](int j, int i) { return total[m][group * 4 + j][2 * high + i]; };
-        *reinterpret_cast<float4*>(into) =
-            make_float4(sums(0, 0), sums(0, 1), sums(1, 0), sums(1, 1));
-        *reinterpret_cast<float4*>(into + 4) =
-            make_float4(sums(2, 0), sums(2, 1), sums(3, 0), sums(3, 1));
-      }
+      const int rank = WarpColumn<1>() + lane % 4 * kVector;
+      if (row >= rows || rank >= columns) continue;
+      const int64_t at =
+          (int64_t{tile.split} * tile.tiles + tile.first_tile + rank / kLoraTile) * rows + row;
+      float* into = params.scratch + ScratchOf(tile.found) + at * kLoraTile + rank % kLoraTile;
+      const auto sums = [&](int j, int i) { return total[m][j][2 * high + i]; };
+      *reinterpret_cast<float4*>(into) =
+          make_float4(sums(0, 0), sums(0, 1), sums(1, 0), sums(1, 1));
+      *reinterpret_cast<float4*>(into + 4) =
+          make_float4(sums(2, 0), sums(2, 1), sums(3, 0), sums(3, 1));
     }
 }
 
 /// Adds a chain to the split's sums, in order, and begins the next.
-__device__ void EndChain(bool first, TileSums& acc, TileSums& total) {
+__device__ void EndChain(bool first, WarpSums& acc, WarpSums& total) {
 #pragma unroll
   for (int m = 0; m < 2; ++m)
 #pragma unroll
-    for (int n = 0; n < 8; ++n)
+    for (int n = 0; n < 4; ++n)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         total[m][n][i] = first ? acc[m][n][i] : total[m][n][i] + acc[m][n][i];
@@ -122,7 +124,7 @@ __device__ void ShrinkOneTile(const LoraParams& params, const ShrinkTile& tile, 
   const int split_columns = min(kLoraSplit, params.in - tile.split * kLoraSplit);
   const int stages = (split_columns + kStageColumns - 1) / kStageColumns;
   const uint32_t address = SharedAddress(shared);
-  const LaneAddresses lane = AddressesOfLane();
+  const LaneAddresses lane = AddressesOfLane<1>();
   const auto copy = [&](int stage) {
     if (stage < stages)
       CopyStage(source, split_columns - stage * kStageColumns,
@@ -131,17 +133,14 @@ __device__ void ShrinkOneTile(const LoraParams& params, const ShrinkTile& tile, 
   };
   for (int stage = 0; stage < kStages - 1; ++stage) copy(stage);
   const int columns = min(kPrefillTiles, tile.found.module.tiles - tile.first_tile) * kLoraTile;
-  TileSums acc = {};
-  TileSums total = {};
+  WarpSums acc = {};
+  WarpSums total = {};
   for (int stage = 0; stage < stages; ++stage) {
     WaitCopies<kStages - 2>();
     __syncthreads();
     copy(stage + kStages - 1);
     const uint32_t filled = address + stage % kStages * kStageBytes;
-    if (columns > WarpColumn() + 32)
-      MultiplyStage<2>(filled, lane, acc);
-    else if (columns > WarpColumn())
-      MultiplyStage<1>(filled, lane, acc);
+    if (columns > WarpColumn<1>()) MultiplyStage<1>(filled, lane, acc);
     if ((stage + 1) % kChainStages == 0 || stage + 1 == stages)
       EndChain(stage < kChainStages, acc, total);
   }
@@ -150,7 +149,7 @@ __device__ void ShrinkOneTile(const LoraParams& params, const ShrinkTile& tile, 
 }
 
 template <int kStages>
-__global__ void __launch_bounds__(kPrefillThreads, 1)
+__global__ void __launch_bounds__(kShrinkThreads, 1)
     LoraPrefillShrink(const __grid_constant__ LoraParams params) {
   extern __shared__ __align__(16) std::byte shared[];
   WaitForKernelBefore();
@@ -208,10 +207,10 @@ cudaError_t PreparePrefillShrink(int32_t shared_limit) {
 
 void LaunchPrefillShrink(const LoraParams& params, cudaStream_t stream) {
   if (StagesFit(params.shared_limit, kShrinkStages))
-    LaunchLora(LoraPrefillShrink<kShrinkStages>, params, LoraWork::kPrefillShrink, kPrefillThreads,
+    LaunchLora(LoraPrefillShrink<kShrinkStages>, params, LoraWork::kPrefillShrink, kShrinkThreads,
                kShrinkStages * kStageBytes, stream);
   else
-    LaunchLora(LoraPrefillShrink<kFewStages>, params, LoraWork::kPrefillShrink, kPrefillThreads,
+    LaunchLora(LoraPrefillShrink<kFewStages>, params, LoraWork::kPrefillShrink, kShrinkThreads,
                kFewStages * kStageBytes, stream);
   LaunchLora(LoraPrefillReduce, params, LoraWork::kPrefillReduce, kReduceThreads, 0, stream);
 }

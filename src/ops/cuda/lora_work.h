@@ -6,12 +6,12 @@
 // What the LoRA kernels read from device memory, and the host code that makes it. Nothing here
 // needs CUDA.
 //
-// Two parts, by how long they live. An adapter's table (lora_table) says for every layer and
-// projection where its tiles lie; it is made once, when the adapter becomes resident. A step
-// (LoraStep) says which rows use which adapter, and how the work of each operator is numbered; it
-// holds for all layers, since it names tables, not tiles. So a step uploads 160 KiB, with
-// prefill 340, and four bytes a row, whatever the ranks. Lists of ready-made items for each layer
-// would be 5 MB for 8 adapters of rank 128 on a model of 32 layers.
+// Two parts, by how long they live. An adapter's table (LoraTableModule, LoraTableTile) says for
+// every layer and projection where its tiles lie; it is made once, when the adapter becomes
+// resident. A step (LoraStep) says which rows use which adapter, and how the work of each operator
+// is numbered and shared out; it holds for all layers, since it names tables, not tiles. So a step
+// uploads 160 KiB, with prefill 340, and four bytes a row, whatever the ranks. Lists of ready-made
+// items for each layer would be 5 MB for 8 adapters of rank 128 on a model of 32 layers.
 
 namespace weft::ops::cuda {
 
