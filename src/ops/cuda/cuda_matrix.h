@@ -77,8 +77,8 @@ class DeviceVectors {
  public:
   explicit DeviceVectors(device::Device& device) : device_(device) {}
 
-  /// The copy of `values`, which must stay where and as they are; null when empty. Waits for `stream`
-  /// when it copies: not while a graph is recorded.
+  /// The copy of `values`, which must stay where and as they are; null when empty. Waits for
+  /// `stream` when it copies: not while a graph is recorded.
   const float* Get(std::span<const float> values, cudaStream_t stream);
 
  private:

@@ -117,15 +117,14 @@ Status CudaOperators::Allocate() {
   std::byte* rope = nullptr;
   std::byte* logits = nullptr;
   std::byte* lora_scratch = nullptr;
-  const std::pair<std::byte**, Bytes> parts[] = {
-      {&x, rows * config_.hidden * 4},
-      {&h_, rows * h_width * element},
-      {&wide_, rows * wide * element},
-      {&queries_, rows * query_size * element},
-      {&rope, rows * config_.head_dim * 4},
-      {&logits, logits_rows * logits_stride_ * 4},
-      {&attention_scratch_, attention_->scratch_bytes()},
-      {&lora_scratch, lora_floats * 4}};
+  const std::pair<std::byte**, Bytes> parts[] = {{&x, rows * config_.hidden * 4},
+                                                 {&h_, rows * h_width * element},
+                                                 {&wide_, rows * wide * element},
+                                                 {&queries_, rows * query_size * element},
+                                                 {&rope, rows * config_.head_dim * 4},
+                                                 {&logits, logits_rows * logits_stride_ * 4},
+                                                 {&attention_scratch_, attention_->scratch_bytes()},
+                                                 {&lora_scratch, lora_floats * 4}};
   Bytes total = 0;
   for (const auto& [part, bytes] : parts) total += RoundUp(bytes, kAlignment);
   WEFT_ASSIGN_OR_RETURN(workspace_, device_.AllocateDevice(total));
@@ -175,8 +174,8 @@ void CudaOperators::ReserveMetadata() {
 }
 
 Bytes CudaOperators::workspace_bytes() const {
-  return workspace_.size() + sample_scratch_.size() + gemm_->workspace_bytes() + metadata_.device_bytes() +
-         adapter_tables_.device_bytes();
+  return workspace_.size() + sample_scratch_.size() + gemm_->workspace_bytes() +
+         metadata_.device_bytes() + adapter_tables_.device_bytes();
 }
 
 Result<std::unique_ptr<Matrix>> CudaOperators::CreateMatrix(int32_t out, int32_t in) {

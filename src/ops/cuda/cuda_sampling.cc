@@ -29,16 +29,16 @@ Status CudaOperators::PrepareSampling() {
                      "this processor has no AVX2 with FMA, which choosing tokens needs");
   const int32_t rows = PaddedRows(options_.max_logits_rows);
   WEFT_ASSIGN_OR_RETURN(host_logits_, device_.AllocateHost(rows * logits_stride_ * 4));
-  host_sampler_ = std::make_unique<cpu::Sampler>(cpu::KernelsFor(isa, options_.dtype),
-                                                 config_.vocabulary, 1);
+  host_sampler_ =
+      std::make_unique<cpu::Sampler>(cpu::KernelsFor(isa, options_.dtype), config_.vocabulary, 1);
   sample_planner_ = std::make_unique<SamplePlanner>(
       SamplerLimits{config_.vocabulary, rows, kMostEdits, kMostTopLogprobs});
   sample_plan_ = metadata_.Reserve(sample_planner_->plan_bytes());
   const Bytes results = rows * sample_planner_->result_bytes();
   WEFT_ASSIGN_OR_RETURN(host_results_, device_.AllocateHost(results));
   WEFT_ASSIGN_OR_RETURN(sample_results_, device_.AllocateDevice(results));
-  WEFT_ASSIGN_OR_RETURN(
-      sample_scratch_, device_.AllocateDevice(SamplerScratchBytes(config_.vocabulary, rows)));
+  WEFT_ASSIGN_OR_RETURN(sample_scratch_,
+                        device_.AllocateDevice(SamplerScratchBytes(config_.vocabulary, rows)));
   return device::cuda::ToStatus(PrepareSampler(), "preparing the sampler");
 }
 
@@ -88,9 +88,9 @@ void CudaOperators::SampleOnHost(std::span<const SampleRow> samples, std::span<S
   WEFT_CUDA_CHECK(cudaStreamSynchronize(stream_));
   const auto* logits = reinterpret_cast<const float*>(host_logits_.data());
   for (size_t i = 0; i < samples.size(); ++i)
-    into[i] = host_sampler_->Sample({logits + samples[i].logits_row * logits_stride_,
-                                     static_cast<size_t>(config_.vocabulary)},
-                                    samples[i], 0);
+    into[i] = host_sampler_->Sample(
+        {logits + samples[i].logits_row * logits_stride_, static_cast<size_t>(config_.vocabulary)},
+        samples[i], 0);
 }
 
 }  // namespace weft::ops::cuda
