@@ -18,8 +18,11 @@ void ModelExecutor::Submit(StepJob job) {
     StepDone done;
     done.id = job->id;
     done.begin = clock_.Now();
+    job->batch.TakeCarried(chosen_);
     done.samples = model_.Run(job->batch);
     done.end = clock_.Now();
+    chosen_.clear();
+    for (const ops::SampledToken& sample : done.samples) chosen_.push_back(sample.token);
     job.reset();
     done_(std::move(done));
   });

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "base/clock.h"
 #include "device/device.h"
@@ -25,6 +26,7 @@ class ModelExecutor final : public StepExecutor {
   model::Transformer& model_;
   const Clock& clock_;
   const std::function<void(StepDone)> done_;
+  std::vector<TokenId> chosen_;  ///< By the step before, by its samples; the stream's thread alone.
   std::unique_ptr<device::Stream> stream_;
 };
 

@@ -53,7 +53,7 @@ History::History(Scenario scenario)
       io_(events_, clock_, Random(scenario_.seed * 2 + 1), scenario_.io, host_, device_,
           scenario_.model, kPageBytes),
       executor_(events_, clock_, Random(scenario_.seed * 2 + 2), scenario_.step, device_,
-                scenario_.engine.limits.tokens_per_page),
+                scenario_.engine.limits.tokens_per_page, scenario_.engine.max_steps_in_flight),
       sink_(std::make_shared<Sink>(*this)) {
   clock_.MoveTo(Moment(std::chrono::hours(1)));
   io_.files() = scenario_.files;
@@ -396,8 +396,8 @@ void History::CheckEnded() {
     if (sequence->state != engine::SequenceState::kEnding) continue;
     if (!engine_->step_in_flight())
       Violate("P7: an ended request holds pages and no step is under way");
-    if (completed_steps_ > requests_.at(id)->steps_at_end + 1) {
-      Violate("P7: an ended request held its pages for more than one step");
+    if (completed_steps_ > requests_.at(id)->steps_at_end + scenario_.engine.max_steps_in_flight) {
+      Violate("P7: an ended request held its pages for longer than the steps under way");
     }
   }
 }
