@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
 #include <memory>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "base/bfloat16.h"
 #include "device/device.h"
@@ -42,36 +44,12 @@ class Machine {
 
   PageIndex TakePage() { return PageIndex(1 + next_page_++ % (kPages - 1)); }
 
-  /// An adapter on all seven projections.
-  std::shared_ptr<ops::AdapterTable> MakeAdapter(int32_t rank) {
-    auto table = std::make_shared<ops::AdapterTable>();
-    const ModelConfig config = SmolLm();
-    std::mt19937 generator(static_cast<uint32_t>(adapters_.size()));
-    std::normal_distribution<float> distribution(0.0F, 0.02F);
-    const auto widths = ops::RankTileWidths(rank);
-    table->tiles.reserve(widths.size() * kProjectionCount * static_cast<size_t>(config.layers));
-    for (int32_t layer = 0; layer < config.layers; ++layer)
-      for (const Projection projection : kAllProjections) {
-        const size_t begin = table->tiles.size();
-        for (const int32_t width : widths) {
-          const int32_t in = config.InputSize(projection);
-          const int32_t out = config.OutputSize(projection);
-          std::vector<float> values(static_cast<size_t>(width) * std::max(in, out));
-          for (float& value : values) value = distribution(generator);
-          adapters_.push_back(std::move(device_->AllocateDevice(Bytes{width} * in * 2)).value());
-          std::byte* a = adapters_.back().data();
-          adapters_.push_back(std::move(device_->AllocateDevice(Bytes{width} * out * 2)).value());
-          std::byte* b = adapters_.back().data();
-          const auto& packer = transformer_->tile_packer();
-          packer.PackA(std::span(values).first(static_cast<size_t>(width * in)), width, width, in,
-                       a);
-          packer.PackB(std::span(values).first(static_cast<size_t>(width * out)), width, 0, width,
-                       width, out, b);
-          table->tiles.push_back({a, b, width});
-        }
-        table->modules.push_back({std::span(table->tiles).subspan(begin), 1.0F});
-      }
-    return table;
+  /// Adapter number `index` of `rank`, on all seven projections, in memory as an image is: tile
+  /// after tile, layer by layer.
+  std::shared_ptr<const ops::AdapterTable> Adapter(int32_t rank, int32_t index) {
+    auto& adapter = adapters_[{rank, index}];
+    if (adapter == nullptr) adapter = MakeAdapter(rank, index);
+    return adapter;
   }
 
  private:
@@ -88,10 +66,46 @@ class Machine {
     transformer_->BindPages(arena_.data(), kPages);
   }
 
+  std::shared_ptr<const ops::AdapterTable> MakeAdapter(int32_t rank, int32_t index) {
+    auto table = std::make_shared<ops::AdapterTable>();
+    const ModelConfig config = SmolLm();
+    std::mt19937 generator(static_cast<uint32_t>(index));
+    std::normal_distribution<float> distribution(0.0F, 0.02F);
+    const auto widths = ops::RankTileWidths(rank);
+    table->tiles.reserve(widths.size() * kProjectionCount * static_cast<size_t>(config.layers));
+    Bytes bytes = 0;
+    for (const Projection projection : kAllProjections)
+      for (const int32_t width : widths)
+        bytes += Bytes{width} * (config.InputSize(projection) + config.OutputSize(projection)) * 2;
+    images_.push_back(std::move(device_->AllocateDevice(bytes * config.layers)).value());
+    std::byte* next = images_.back().data();
+    const auto& packer = transformer_->tile_packer();
+    std::vector<float> values(size_t{16} * 1536);
+    for (float& value : values) value = distribution(generator);
+    for (int32_t layer = 0; layer < config.layers; ++layer)
+      for (const Projection projection : kAllProjections) {
+        const size_t begin = table->tiles.size();
+        for (const int32_t width : widths) {
+          const int32_t in = config.InputSize(projection);
+          const int32_t out = config.OutputSize(projection);
+          std::byte* a = std::exchange(next, next + Bytes{width} * in * 2);
+          std::byte* b = std::exchange(next, next + Bytes{width} * out * 2);
+          packer.PackA(std::span(values).first(static_cast<size_t>(width * in)), width, width, in,
+                       a);
+          packer.PackB(std::span(values).first(static_cast<size_t>(width * out)), width, 0, width,
+                       width, out, b);
+          table->tiles.push_back({a, b, width});
+        }
+        table->modules.push_back({std::span(table->tiles).subspan(begin), 1.0F});
+      }
+    return table;
+  }
+
   std::unique_ptr<device::Device> device_;
   std::unique_ptr<model::Transformer> transformer_;
   device::Buffer arena_;
-  std::vector<device::Buffer> adapters_;
+  std::vector<device::Buffer> images_;
+  std::map<std::pair<int32_t, int32_t>, std::shared_ptr<const ops::AdapterTable>> adapters_;
   int32_t next_page_ = 0;
 };
 
@@ -107,7 +121,7 @@ model::ForwardBatch MakeBatch(int32_t sequences, int32_t rows, int32_t position,
     slice.position = position;
     slice.first_logits_row = rows - 1;
     for (int32_t t = 0; t < position + rows; t += 16) slice.pages.push_back(machine.TakePage());
-    if (rank > 0) slice.adapter = machine.MakeAdapter(rank);
+    if (rank > 0) slice.adapter = machine.Adapter(rank, s);
     for (int32_t r = 0; r < rows; ++r)
       batch.tokens.push_back((s * 7919 + r * 104729) % SmolLm().vocabulary);
     ops::SampleRow sample;

@@ -61,8 +61,10 @@ CpuOperators::CpuOperators(device::Device& device, const ModelConfig& config,
       options_(options),
       kernels_(KernelsFor(isa, options.dtype)),
       packer_(options.dtype),
+      weight_memory_(device),
       team_(options.threads, "compute-"),
       adapters_(kernels_, options.dtype, options.max_lora_rank),
+      read_ahead_(options.threads),
       rope_frequencies_(RopeFrequencies(config.rope, config.head_dim)) {
   WEFT_CHECK(options.max_rows > 0 && options.max_logits_rows > 0);
   pages_.reserve(static_cast<size_t>(options.max_rows) * 4);
@@ -114,7 +116,7 @@ Bytes CpuOperators::workspace_bytes() const {
 }
 
 Result<std::unique_ptr<Matrix>> CpuOperators::CreateMatrix(int32_t out, int32_t in) {
-  return PackedMatrix::Create(device_, options_.dtype, out, in);
+  return PackedMatrix::Create(weight_memory_, options_.dtype, out, in);
 }
 
 void CpuOperators::BindPages(std::byte* arena, int32_t page_count) {
@@ -130,6 +132,7 @@ void CpuOperators::BeginStep(const StepRows& step) {
   PlanPages();
   PlanAttention();
   adapters_.BeginStep(step);
+  read_ahead_.BeginStep();
   constexpr int32_t kSequencesAtOnce = 8;
   const auto sequences = static_cast<int32_t>(step.sequences.size());
   team_.ParallelFor((sequences + kSequencesAtOnce - 1) / kSequencesAtOnce, [&](int32_t task, int) {
@@ -214,7 +217,11 @@ void CpuOperators::Logits(std::span<const int32_t> rows, std::span<const float> 
     kernels_.rms_norm(XRow(rows[static_cast<size_t>(i)]), norm.data(), config_.hidden,
                       config_.rms_epsilon, HRow(i));
   constexpr int32_t kPanels = 8;
-  team_.ParallelFor((matrix.panels() + kPanels - 1) / kPanels, [&](int32_t task, int) {
+  const int32_t tasks = (matrix.panels() + kPanels - 1) / kPanels;
+  read_ahead_.BeginProduct(
+      [&](int thread) { return matrix.Panel(team_.RangeBegin(tasks, thread) * kPanels); });
+  team_.ParallelForRanges(tasks, [&](int32_t task, int thread) {
+    const bool last = task + 1 == team_.RangeBegin(tasks, thread + 1);
     GemmArgs args;
     args.a = h_;
     args.a_stride = h_stride_;
@@ -225,6 +232,7 @@ void CpuOperators::Logits(std::span<const int32_t> rows, std::span<const float> 
     args.c_stride = logits_stride_;
     args.rows = count;
     args.panels = std::min(kPanels, matrix.panels() - task * kPanels);
+    args.next = last ? read_ahead_.Next(thread) : matrix.Panel((task + 1) * kPanels);
     kernels_.gemm(args);
   });
 }

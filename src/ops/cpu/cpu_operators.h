@@ -11,8 +11,10 @@
 #include "ops/cpu/cpu_tile_packer.h"
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/packed_matrix.h"
+#include "ops/cpu/read_ahead.h"
 #include "ops/cpu/sampler.h"
 #include "ops/cpu/thread_team.h"
+#include "ops/cpu/weight_memory.h"
 #include "ops/operators.h"
 
 namespace weft::ops::cpu {
@@ -65,13 +67,15 @@ class CpuOperators final : public Operators {
   float* XRow(int32_t row) { return x_ + int64_t{row} * config_.hidden; }
 
   /// c [rows, 16 * panels] = h * panels of `weight`, plus the adapters' part as projection `index`
-  /// of the operator at hand.
+  /// of the operator at hand. `next`: what the thread reads after these panels.
   void ComputeTile(const PackedMatrix& weight, int32_t index, int32_t first_row, int32_t rows,
-                   int32_t first_panel, int32_t panels, float* c, int64_t c_stride);
-  /// Calls body(first row, rows, group, tile) for all row blocks and column groups; `tile` is the
-  /// thread's own room for kRowBlock rows of results.
-  template <typename Body>
-  void ForTiles(int32_t groups, Body body);
+                   int32_t first_panel, int32_t panels, float* c, int64_t c_stride,
+                   const std::byte* next);
+  /// Calls body(first row, rows, group, tile, next) for all row blocks and column groups; `tile` is
+  /// the thread's own room for kRowBlock rows of results, `next` the weights that it reads after
+  /// this group's. start(group): where a group's weights lie.
+  template <typename Start, typename Body>
+  void ForTiles(int32_t groups, Start start, Body body);
   /// x += weight * h + bias + adapters.
   void ProjectIntoResidual(LayerIndex layer, Projection projection, const Matrix& weight,
                            std::span<const float> bias);
@@ -82,8 +86,10 @@ class CpuOperators final : public Operators {
   const OperatorsOptions options_;
   const Kernels& kernels_;
   const CpuTilePacker packer_;
+  WeightMemory weight_memory_;
   ThreadTeam team_;
   AdapterRuns adapters_;
+  ReadAhead read_ahead_;
   std::unique_ptr<Sampler> sampler_;
   const std::vector<float> rope_frequencies_;
 

@@ -22,21 +22,32 @@ const PackedMatrix& Packed(const Matrix& matrix) {
   return static_cast<const PackedMatrix&>(matrix);
 }
 
+/// A head of q (0), k (1) or v (2).
+struct HeadSource {
+  size_t which = 0;
+  int32_t head = 0;
+};
+
 }  // namespace
 
-template <typename Body>
-void CpuOperators::ForTiles(int32_t groups, Body body) {
+template <typename Start, typename Body>
+void CpuOperators::ForTiles(int32_t groups, Start start, Body body) {
   const RowBlocks blocks(rows_);
-  team_.ParallelFor(blocks.count * groups, [&](int32_t task, int thread) {
+  const int32_t tasks = blocks.count * groups;
+  read_ahead_.BeginProduct(
+      [&](int thread) { return start(team_.RangeBegin(tasks, thread) % groups); });
+  team_.ParallelForRanges(tasks, [&](int32_t task, int thread) {
     const int32_t block = task / groups;
+    const bool last = task + 1 == team_.RangeBegin(tasks, thread + 1);
+    const std::byte* next = last ? read_ahead_.Next(thread) : start((task + 1) % groups);
     auto* tile = reinterpret_cast<float*>(scratch_ + thread * scratch_bytes_);
-    body(blocks.First(block), blocks.Rows(block), task % groups, tile);
+    body(blocks.First(block), blocks.Rows(block), task % groups, tile, next);
   });
 }
 
 void CpuOperators::ComputeTile(const PackedMatrix& weight, int32_t index, int32_t first_row,
                                int32_t rows, int32_t first_panel, int32_t panels, float* c,
-                               int64_t c_stride) {
+                               int64_t c_stride, const std::byte* next) {
   adapters_.PrefetchExpand(index, first_row, rows, first_panel, panels);
   const int64_t element = SizeOf(options_.dtype);
   const int32_t block = rows >= kManyRows && weight.in() > kLongSum ? kSumBlock : weight.in();
@@ -47,6 +58,7 @@ void CpuOperators::ComputeTile(const PackedMatrix& weight, int32_t index, int32_
   args.c_stride = c_stride;
   args.rows = rows;
   args.panels = panels;
+  args.next = next;
   for (int32_t k = 0; k < weight.in(); k += block) {
     args.a = HRow(first_row) + k * element;
     args.b = weight.Panel(first_panel) + int64_t{k} * kPanelColumns * element;
@@ -74,33 +86,42 @@ void CpuOperators::ProjectQkv(LayerIndex layer, const AttentionWeights& weights)
   const std::array matrices = {weights.q.get(), weights.k.get(), weights.v.get()};
   const std::array biases = {&weights.q_bias, &weights.k_bias, &weights.v_bias};
   const std::array norms = {&weights.q_norm, &weights.k_norm};
-  ForTiles(config_.heads + 2 * config_.kv_heads, [&](int32_t first, int32_t rows, int32_t number,
-                                                     float* tile) {
-    const bool is_q = number < config_.heads;
-    const bool is_v = number >= config_.heads + config_.kv_heads;
-    const size_t which = is_q ? 0 : is_v ? 2 : 1;
-    const int32_t head = is_q ? number : (number - config_.heads) % config_.kv_heads;
-    ComputeTile(Packed(*matrices[which]), static_cast<int32_t>(which), first, rows, head * panels,
-                panels, tile, head_dim);
-    HeadArgs args;
-    args.head_dim = head_dim;
-    args.epsilon = config_.rms_epsilon;
-    if (!biases[which]->empty()) args.bias = biases[which]->data() + head * head_dim;
-    if (!is_v && !norms[which]->empty()) args.norm = norms[which]->data();
-    for (int32_t r = 0; r < rows; ++r) {
-      const int32_t row = first + r;
-      args.row = tile + int64_t{r} * head_dim;
-      if (!is_v && weights.rope) args.rope = rope_ + int64_t{row} * head_dim;
-      kernels_.finish_head(args);
-      if (is_q) {
-        const int64_t slot =
-            (int64_t{head / group} * options_.max_rows + row) * group + head % group;
-        kernels_.store_row(args.row, head_dim, queries_ + slot * head_dim * SizeOf(options_.dtype));
-      } else {
-        StoreHead(args, row, layer, head, is_v);
-      }
-    }
-  });
+  const auto source = [&](int32_t number) -> HeadSource {
+    if (number < config_.heads) return {0, number};
+    const int32_t kv = number - config_.heads;
+    return kv < config_.kv_heads ? HeadSource{1, kv} : HeadSource{2, kv - config_.kv_heads};
+  };
+  const auto start = [&](int32_t number) {
+    const auto [which, head] = source(number);
+    return Packed(*matrices[which]).Panel(head * panels);
+  };
+  ForTiles(config_.heads + 2 * config_.kv_heads, start,
+           [&](int32_t first, int32_t rows, int32_t number, float* tile, const std::byte* next) {
+             const auto [which, head] = source(number);
+             const bool is_q = which == 0;
+             const bool is_v = which == 2;
+             ComputeTile(Packed(*matrices[which]), static_cast<int32_t>(which), first, rows,
+                         head * panels, panels, tile, head_dim, next);
+             HeadArgs args;
+             args.head_dim = head_dim;
+             args.epsilon = config_.rms_epsilon;
+             if (!biases[which]->empty()) args.bias = biases[which]->data() + head * head_dim;
+             if (!is_v && !norms[which]->empty()) args.norm = norms[which]->data();
+             for (int32_t r = 0; r < rows; ++r) {
+               const int32_t row = first + r;
+               args.row = tile + int64_t{r} * head_dim;
+               if (!is_v && weights.rope) args.rope = rope_ + int64_t{row} * head_dim;
+               kernels_.finish_head(args);
+               if (is_q) {
+                 const int64_t slot =
+                     (int64_t{head / group} * options_.max_rows + row) * group + head % group;
+                 kernels_.store_row(args.row, head_dim,
+                                    queries_ + slot * head_dim * SizeOf(options_.dtype));
+               } else {
+                 StoreHead(args, row, layer, head, is_v);
+               }
+             }
+           });
 }
 
 void CpuOperators::Attend(LayerIndex layer) {
@@ -139,7 +160,8 @@ void CpuOperators::ProjectIntoResidual(LayerIndex layer, Projection projection,
   adapters_.Shrink(layer, {&projection, 1}, h_, h_stride_, matrix.in(), team_);
   const int32_t panels = matrix.panels();
   ForTiles((panels + kTaskPanels - 1) / kTaskPanels,
-           [&](int32_t first, int32_t rows, int32_t number, float* tile) {
+           [&](int32_t number) { return matrix.Panel(number * kTaskPanels); },
+           [&](int32_t first, int32_t rows, int32_t number, float* tile, const std::byte* next) {
              const int32_t panel = number * kTaskPanels;
              const int32_t count = std::min(kTaskPanels, panels - panel);
              const int32_t column = panel * kPanelColumns;
@@ -148,7 +170,7 @@ void CpuOperators::ProjectIntoResidual(LayerIndex layer, Projection projection,
              for (int32_t r = 0; r < rows; ++r)
                for (int32_t p = 0; p < count; ++p)
                  __builtin_prefetch(XRow(first + r) + column + p * kPanelColumns, 1, 2);
-             ComputeTile(matrix, 0, first, rows, panel, count, tile, kStride);
+             ComputeTile(matrix, 0, first, rows, panel, count, tile, kStride, next);
              for (int32_t r = 0; r < rows; ++r)
                kernels_.add_row(tile + r * kStride, bias.empty() ? nullptr : bias.data() + column,
                                 count * kPanelColumns, XRow(first + r) + column);
@@ -162,15 +184,18 @@ void CpuOperators::ProjectOutput(LayerIndex layer, const AttentionWeights& weigh
 void CpuOperators::ProjectGateUp(LayerIndex layer, const MlpWeights& weights) {
   constexpr std::array kProjections = {Projection::kGate, Projection::kUp};
   adapters_.Shrink(layer, kProjections, h_, h_stride_, config_.hidden, team_);
-  const int32_t panels = Packed(*weights.gate).panels();
+  const PackedMatrix& gate = Packed(*weights.gate);
+  const PackedMatrix& up_weight = Packed(*weights.up);
+  const int32_t panels = gate.panels();
   ForTiles((panels + kTaskPanels - 1) / kTaskPanels,
-           [&](int32_t first, int32_t rows, int32_t number, float* tile) {
+           [&](int32_t number) { return gate.Panel(number * kTaskPanels); },
+           [&](int32_t first, int32_t rows, int32_t number, float* tile, const std::byte* next) {
              const int32_t panel = number * kTaskPanels;
              const int32_t count = std::min(kTaskPanels, panels - panel);
              constexpr int64_t kStride = 2 * kTaskPanels * kPanelColumns;
              float* up = tile + kTaskPanels * kPanelColumns;
-             ComputeTile(Packed(*weights.gate), 0, first, rows, panel, count, tile, kStride);
-             ComputeTile(Packed(*weights.up), 1, first, rows, panel, count, up, kStride);
+             ComputeTile(gate, 0, first, rows, panel, count, tile, kStride, up_weight.Panel(panel));
+             ComputeTile(up_weight, 1, first, rows, panel, count, up, kStride, next);
              for (int32_t r = 0; r < rows; ++r)
                kernels_.silu_multiply(tile + r * kStride, up + r * kStride, count * kPanelColumns,
                                       next_h_ + ((first + r) * h_stride_ + panel * kPanelColumns) *

@@ -1,16 +1,15 @@
 // Matrix products over panels of sixteen columns. Included once for each instruction set, inside
 // that set's namespace.
 
-/// The first rows of a call find the weights in memory, and fetch the next panels while they use
-/// these; later rows find them in L2 and fetch this many elements ahead. A tile of fewer rows than
-/// kPrefetchRows reads as fast as the processor's own prefetching brings.
+/// The first rows of a call find the weights in memory, and fetch what comes after them while they
+/// use these: the call's next panels, or what the caller says comes next. Later rows find them in
+/// L2 and fetch this many elements ahead.
 inline constexpr int64_t kPrefetchAhead = 1024;
-inline constexpr int kPrefetchRows = 4;
 
 template <class E, int kRows, int kPanels>
 inline void GemmTile(const typename E::Type* a, int64_t a_stride, const typename E::Type* b,
                      int64_t b_stride, int32_t k, float* c, int64_t c_stride, bool accumulate,
-                     int64_t prefetch) {
+                     const typename E::Type* ahead) {
   Vec acc[kRows][kPanels];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
@@ -24,9 +23,10 @@ inline void GemmTile(const typename E::Type* a, int64_t a_stride, const typename
 #pragma GCC unroll 4
     for (int p = 0; p < kPanels; ++p) {
       column[p] = E::LoadColumn(b + p * b_stride);
-      if constexpr (kRows >= kPrefetchRows) __builtin_prefetch(b + p * b_stride + prefetch, 0, 2);
+      __builtin_prefetch(ahead + p * b_stride, 0, 2);
     }
     b += kColumnStep;
+    ahead += kColumnStep;
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const typename E::Broadcast value = E::Spread(a + r * a_stride + step);
@@ -46,16 +46,25 @@ constexpr int SmallerTile(int rows) { return rows > 8 ? 8 : rows > 4 ? 4 : rows 
 
 /// All rows against kPanels panels; the last rows, fewer than a full tile, by a smaller one.
 template <class E, int kPanels, int kRows>
-inline void GemmRows(const GemmArgs& g, const typename E::Type* b, float* c, int32_t row) {
+inline void GemmRows(const GemmArgs& g, const typename E::Type* b, const typename E::Type* next,
+                     float* c, int32_t row) {
   const auto* a = static_cast<const typename E::Type*>(g.a);
   for (; row + kRows <= g.rows; row += kRows) {
-    const int64_t prefetch = row == 0 ? kPanels * g.b_stride : kPrefetchAhead;
     GemmTile<E, kRows, kPanels>(a + row * g.a_stride, g.a_stride, b, g.b_stride, g.k,
-                                c + row * g.c_stride, g.c_stride, g.accumulate, prefetch);
+                                c + row * g.c_stride, g.c_stride, g.accumulate,
+                                row == 0 ? next : b + kPrefetchAhead);
   }
   if constexpr (kRows > 1) {
-    if (row < g.rows) GemmRows<E, kPanels, SmallerTile(kRows)>(g, b, c, row);
+    if (row < g.rows) GemmRows<E, kPanels, SmallerTile(kRows)>(g, b, next, c, row);
   }
+}
+
+/// What comes after panels [panel, panel + panels) of a call.
+template <class E>
+inline const typename E::Type* NextPanels(const GemmArgs& g, int32_t panel, int32_t panels) {
+  const auto* b = static_cast<const typename E::Type*>(g.b) + panel * g.b_stride;
+  if (panel + panels < g.panels) return b + panels * g.b_stride;
+  return g.next != nullptr ? static_cast<const typename E::Type*>(g.next) : b;
 }
 
 template <class E>
@@ -64,7 +73,9 @@ void Gemm(const GemmArgs& g) {
   int32_t panel = 0;
   for (; panel + E::kTilePanels <= g.panels; panel += E::kTilePanels)
     GemmRows<E, E::kTilePanels, E::kTileRows>(g, b + panel * g.b_stride,
+                                              NextPanels<E>(g, panel, E::kTilePanels),
                                               g.c + panel * kPanelColumns, 0);
   for (; panel < g.panels; ++panel)
-    GemmRows<E, 1, E::kTileRows>(g, b + panel * g.b_stride, g.c + panel * kPanelColumns, 0);
+    GemmRows<E, 1, E::kTileRows>(g, b + panel * g.b_stride, NextPanels<E>(g, panel, 1),
+                                 g.c + panel * kPanelColumns, 0);
 }

@@ -27,6 +27,9 @@ struct GemmArgs {
   int32_t rows = 0;
   int32_t panels = 0;
   bool accumulate = false;
+  /// What the calling thread will read when it is through with these panels; fetched meanwhile.
+  /// Null: nothing.
+  const void* next = nullptr;
 };
 
 /// out [rows, width] = scaling * (x [rows, in] * tile), rounded to elements once.

@@ -8,12 +8,12 @@
 
 namespace weft::ops::cpu {
 
-Result<std::unique_ptr<Matrix>> PackedMatrix::Create(device::Device& device, DType dtype,
-                                                     int32_t out, int32_t in) {
+Result<std::unique_ptr<Matrix>> PackedMatrix::Create(WeightMemory& memory, DType dtype, int32_t out,
+                                                     int32_t in) {
   WEFT_CHECK(out > 0 && in > 0 && in % PairOf(dtype) == 0);
   const int64_t rows = (int64_t{out} + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
-  WEFT_ASSIGN_OR_RETURN(device::Buffer memory, device.AllocateDevice(rows * in * SizeOf(dtype)));
-  return std::unique_ptr<Matrix>(new PackedMatrix(dtype, out, in, std::move(memory)));
+  WEFT_ASSIGN_OR_RETURN(WeightPiece piece, memory.Take(rows * in * SizeOf(dtype)));
+  return std::unique_ptr<Matrix>(new PackedMatrix(dtype, out, in, std::move(piece)));
 }
 
 void PackedMatrix::SetRows(int32_t first, int32_t count, std::span<const float> values) {
@@ -23,7 +23,7 @@ void PackedMatrix::SetRows(int32_t first, int32_t count, std::span<const float> 
   // A panel at a time, in the order it lies in memory.
   for (int32_t row = 0; row < count; row += kPanelColumns) {
     std::byte* panel =
-        memory_.data() + (first + row) / kPanelColumns * panel_stride() * SizeOf(dtype_);
+        memory_.data + (first + row) / kPanelColumns * panel_stride() * SizeOf(dtype_);
     const int64_t lanes = std::min(kPanelColumns, count - row);
     const float* from = values.data() + int64_t{row} * in_;
     for (int64_t k = 0; k < in_; k += pair)

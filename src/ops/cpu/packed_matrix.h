@@ -1,7 +1,7 @@
 #pragma once
 
-#include "device/device.h"
 #include "ops/cpu/kernels.h"
+#include "ops/cpu/weight_memory.h"
 #include "ops/operators.h"
 
 namespace weft::ops::cpu {
@@ -10,10 +10,10 @@ namespace weft::ops::cpu {
 /// the last panel has no row.
 class PackedMatrix final : public Matrix {
  public:
-  static Result<std::unique_ptr<Matrix>> Create(device::Device& device, DType dtype, int32_t out,
+  static Result<std::unique_ptr<Matrix>> Create(WeightMemory& memory, DType dtype, int32_t out,
                                                 int32_t in);
 
-  Bytes bytes() const override { return memory_.size(); }
+  Bytes bytes() const override { return panels() * panel_stride() * SizeOf(dtype_); }
   void SetRows(int32_t first, int32_t count, std::span<const float> values) override;
 
   int32_t out() const { return out_; }
@@ -22,17 +22,17 @@ class PackedMatrix final : public Matrix {
   /// Elements from one panel to the next.
   int64_t panel_stride() const { return int64_t{kPanelColumns} * in_; }
   const std::byte* Panel(int32_t panel) const {
-    return memory_.data() + panel * panel_stride() * SizeOf(dtype_);
+    return memory_.data + panel * panel_stride() * SizeOf(dtype_);
   }
 
  private:
-  PackedMatrix(DType dtype, int32_t out, int32_t in, device::Buffer memory)
+  PackedMatrix(DType dtype, int32_t out, int32_t in, WeightPiece memory)
       : dtype_(dtype), out_(out), in_(in), memory_(std::move(memory)) {}
 
   const DType dtype_;
   const int32_t out_;
   const int32_t in_;
-  device::Buffer memory_;
+  const WeightPiece memory_;
 };
 
 }  // namespace weft::ops::cpu
