@@ -11,6 +11,8 @@
 
 #include "adapter/image_layout.h"
 #include "base/file.h"
+#include "checkpoint/required_tensors.h"
+#include "cli/start_parts.h"
 
 namespace weft::cli {
 namespace {
@@ -32,6 +34,18 @@ Bytes ImageBytes(const ModelConfig& config, int32_t rank, DType dtype) {
     bytes += Bytes{rank} * (config.InputSize(projection) + config.OutputSize(projection));
   }
   return bytes * config.layers * SizeOf(dtype);
+}
+
+/// Bytes of the model's weights as they are kept.
+Bytes WeightBytes(const ModelConfig& config, DType dtype) {
+  Bytes bytes = 0;
+  for (const checkpoint::TensorInfo& tensor : checkpoint::RequiredTensors(config)) {
+    const bool matrix = tensor.shape.size() == 2;
+    Bytes size = matrix ? SizeOf(dtype) : SizeOf(DType::kFloat32);
+    for (const int64_t extent : tensor.shape) size *= extent;
+    bytes += size;
+  }
+  return bytes;
 }
 
 DType DTypeOf(const ServeOptions& options) {
@@ -61,10 +75,7 @@ text::GgufVocabulary ToText(const checkpoint::GgufVocabulary& from) {
 Result<std::unique_ptr<Serving>> Serving::Create(const ServeOptions& options) {
   auto serving = std::unique_ptr<Serving>(new Serving(options));
   if (!options.trace.empty()) serving->trace_ = std::make_unique<engine::Trace>(serving->clock_);
-  WEFT_RETURN_IF_ERROR(serving->LoadText());
-  WEFT_RETURN_IF_ERROR(serving->CheckAdapters());
-  WEFT_RETURN_IF_ERROR(serving->LoadModel());
-  WEFT_RETURN_IF_ERROR(serving->AllocateArenas());
+  WEFT_RETURN_IF_ERROR(serving->Load());
   serving->StartEngine();
   WEFT_RETURN_IF_ERROR(serving->RegisterAdapters());
   return serving;
@@ -72,8 +83,33 @@ Result<std::unique_ptr<Serving>> Serving::Create(const ServeOptions& options) {
 
 Serving::~Serving() { Stop(Duration{}); }
 
-/// The model's headers, its tokenizer and its chat template.
-Status Serving::LoadText() {
+/// Whatever takes long, side by side: each part is bound by one processor or by what the system
+/// takes to give memory.
+Status Serving::Load() {
+  StartParts parts(clock_);
+  device_ = device::CreateCpuDevice();
+  WEFT_RETURN_IF_ERROR(parts.Run("files", [this] { return OpenFiles(); }));
+  WEFT_RETURN_IF_ERROR(ChooseSizes());
+  parts.Begin("text", [this] { return LoadText(); });
+  parts.Begin("adapters", [this] { return CheckAdapters(); });
+  parts.Begin("weights", [this] { return LoadModel(); });
+  parts.Begin("pool", [this] { return AllocatePool(); });
+  parts.Begin("host memory", [this] { return AllocateHostImages(); });
+  WEFT_RETURN_IF_ERROR(parts.Join());
+  files_.tensors.reset();
+  model_->BindPages(pool_.data(), page_count_);
+  spdlog::info("{}: {} of weights on {}", files_.config.name, FormatBytes(model_->weight_bytes()),
+               device_->name());
+  const int64_t tokens = static_cast<int64_t>(page_count_ - 1) * kv_.tokens_per_page;
+  spdlog::info(
+      "pool: {} pages of {} ({} tokens of KV without adapters); host memory for adapters: {}",
+      page_count_ - 1, FormatBytes(kv_.page_bytes), tokens, FormatBytes(host_images_.size()));
+  spdlog::info("seconds of the start: {}", parts.Times());
+  return OkStatus();
+}
+
+/// The model's headers.
+Status Serving::OpenFiles() {
   FileSystem& files = LocalFiles();
   WEFT_ASSIGN_OR_RETURN(
       const std::string path,
@@ -90,6 +126,18 @@ Status Serving::LoadText() {
   if (!opened.ok()) return opened.error();
   files_ = std::move(opened).value();
   for (const std::string& note : files_.config.notes) spdlog::warn("{}", note);
+  const int32_t length = files_.config.context_length;
+  context_length_ = options_.context_length == 0 ? length : options_.context_length;
+  if (context_length_ > length) {
+    return MakeError(ErrorCode::kInvalidArgument, "--context-length {} is more than the model's {}",
+                     context_length_, length);
+  }
+  return OkStatus();
+}
+
+/// The tokenizer and the chat template.
+Status Serving::LoadText() {
+  FileSystem& files = LocalFiles();
   if (!options_.tokenizer_path.empty()) {
     std::string file = options_.tokenizer_path;
     if (std::filesystem::is_directory(file)) file += "/tokenizer.json";
@@ -106,7 +154,7 @@ Status Serving::LoadText() {
                                      ErrorCode::kNotFound,
                                      "'{}' has no tokenizer.json; name a folder that has one with "
                                      "--tokenizer-path",
-                                     path));
+                                     files_.path));
   if (!tokenizer.ok()) return tokenizer.error();
   tokenizer_ = *tokenizer;
 
@@ -149,21 +197,13 @@ Status Serving::CheckAdapters() {
 }
 
 Status Serving::LoadModel() {
-  const Moment start = clock_.Now();
-  device_ = device::CreateCpuDevice();
-  const int32_t length = files_.config.context_length;
-  context_length_ = options_.context_length == 0 ? length : options_.context_length;
-  if (context_length_ > length) {
-    return MakeError(ErrorCode::kInvalidArgument, "--context-length {} is more than the model's {}",
-                     context_length_, length);
-  }
   model::TransformerOptions options;
   options.dtype = DTypeOf(options_);
   options.threads = options_.threads > 0 ? options_.threads
                                          : static_cast<int>(std::thread::hardware_concurrency());
   options.max_rows = options_.chunked_prefill_size + options_.max_running_requests;
   options.max_logits_rows = options_.max_running_requests;
-  options.min_page_bytes = adapter::LargestTile(files_.config, options.dtype);
+  options.min_page_bytes = MinPageBytes();
   // Tiles are rounded up, so the operators' room is too.
   options.max_lora_rank =
       (options_.max_lora_rank + ops::kRankTile - 1) / ops::kRankTile * ops::kRankTile;
@@ -171,29 +211,27 @@ Status Serving::LoadModel() {
   auto model = model::Transformer::Create(files_.config, files_.tensors.get(), *device_, options);
   if (!model.ok()) return model.error();
   model_ = std::move(model).value();
-  files_.tensors.reset();
-  spdlog::info("{}: {} of weights on {} in {:.2f} s", files_.config.name,
-               FormatBytes(model_->weight_bytes()), device_->name(), Seconds(clock_.Now() - start));
   return OkStatus();
 }
 
-Bytes Serving::ChoosePoolBytes() const {
+/// Of what is free when the weights are loaded.
+Bytes Serving::ChoosePoolBytes(Bytes free) const {
   const Bytes given = *options_.Size(options_.kv_memory, "--kv-memory");
   if (given > 0) return given;
-  const auto free = static_cast<double>(device_->free_memory());
   if (options_.mem_fraction_static > 0) {
-    return static_cast<Bytes>(free * options_.mem_fraction_static);
+    return static_cast<Bytes>(static_cast<double>(free) * options_.mem_fraction_static);
   }
-  const ops::KvLayout& kv = model_->kv_layout();
-  const Bytes contexts = kFullContexts * context_length_ / kv.tokens_per_page * kv.page_bytes;
-  return std::min(static_cast<Bytes>(free * kPoolShare), std::max(kSmallPool, contexts));
+  const Bytes contexts = kFullContexts * context_length_ / kv_.tokens_per_page * kv_.page_bytes;
+  return std::min(static_cast<Bytes>(static_cast<double>(free) * kPoolShare),
+                  std::max(kSmallPool, contexts));
 }
 
-Bytes Serving::ChooseHostBytes() const {
+/// Of what is free when the pool is allocated.
+Bytes Serving::ChooseHostBytes(Bytes free) const {
   const Bytes given = *options_.Size(options_.lora_host_memory, "--lora-host-memory");
   if (given > 0) return given;
   const Bytes typical = ImageBytes(files_.config, kTypicalRank, DTypeOf(options_)) * kTypicalImages;
-  return std::min(static_cast<Bytes>(static_cast<double>(device_->free_memory()) * kHostShare),
+  return std::min(static_cast<Bytes>(static_cast<double>(free) * kHostShare),
                   std::max(kSmallHostMemory, typical));
 }
 
@@ -204,43 +242,48 @@ Status Serving::CheckMemory(Bytes wanted, const char* flag) const {
                    flag, FormatBytes(wanted), FormatBytes(device_->total_memory()));
 }
 
-/// All memory of size, once (P2).
-Status Serving::AllocateArenas() {
-  const Bytes page_bytes = model_->kv_layout().page_bytes;
-  const Bytes pool_bytes = ChoosePoolBytes();
-  const Bytes host_bytes = ChooseHostBytes();
+/// How many pages the pool and the host's images have.
+Status Serving::ChooseSizes() {
+  kv_ = ops::KvLayout::For(files_.config, DTypeOf(options_), MinPageBytes());
+  const Bytes free = device_->free_memory() - WeightBytes(files_.config, DTypeOf(options_));
+  const Bytes pool_bytes = ChoosePoolBytes(free);
   WEFT_RETURN_IF_ERROR(CheckMemory(pool_bytes, "--kv-memory"));
+  const Bytes host_bytes = ChooseHostBytes(free - pool_bytes);
   WEFT_RETURN_IF_ERROR(CheckMemory(host_bytes, "--lora-host-memory"));
-  page_count_ = static_cast<int32_t>(pool_bytes / page_bytes) + 1;
-  host_page_count_ = static_cast<int32_t>(host_bytes / page_bytes) + 1;
-  if (page_count_ < 3) {
-    return MakeError(
-        ErrorCode::kInvalidArgument,
-        "the pool of {} holds fewer than two pages of {}; give it more with --kv-memory",
-        FormatBytes(pool_bytes), FormatBytes(page_bytes));
-  }
-  auto pool = device_->AllocateDevice(page_count_ * page_bytes);
+  page_count_ = static_cast<int32_t>(pool_bytes / kv_.page_bytes) + 1;
+  host_page_count_ = static_cast<int32_t>(host_bytes / kv_.page_bytes) + 1;
+  if (page_count_ >= 3) return OkStatus();
+  return MakeError(ErrorCode::kInvalidArgument,
+                   "the pool of {} holds fewer than two pages of {}; give it more with --kv-memory",
+                   FormatBytes(pool_bytes), FormatBytes(kv_.page_bytes));
+}
+
+/// All memory of size, once (P2).
+Status Serving::AllocatePool() {
+  auto pool = device_->ReserveDevice(page_count_ * kv_.page_bytes);
   if (!pool.ok()) return pool.error().WithContext("--kv-memory");
   pool_ = std::move(pool).value();
-  auto host = device_->AllocateHost(host_page_count_ * page_bytes);
-  if (!host.ok()) return host.error().WithContext("--lora-host-memory");
-  host_images_ = std::move(host).value();
-  model_->BindPages(pool_.data(), page_count_);
-  const int64_t tokens =
-      static_cast<int64_t>(page_count_ - 1) * model_->kv_layout().tokens_per_page;
-  spdlog::info(
-      "pool: {} pages of {} ({} tokens of KV without adapters); host memory for adapters: {}",
-      page_count_ - 1, FormatBytes(page_bytes), tokens, FormatBytes(host_bytes));
   return OkStatus();
 }
 
+Status Serving::AllocateHostImages() {
+  auto host = device_->ReserveHost(host_page_count_ * kv_.page_bytes);
+  if (!host.ok()) return host.error().WithContext("--lora-host-memory");
+  host_images_ = std::move(host).value();
+  return OkStatus();
+}
+
+Bytes Serving::MinPageBytes() const {
+  return adapter::LargestTile(files_.config, DTypeOf(options_));
+}
+
 engine::EngineOptions Serving::MakeEngineOptions() const {
-  const Bytes page_bytes = model_->kv_layout().page_bytes;
+  const Bytes page_bytes = kv_.page_bytes;
   engine::EngineOptions options;
   options.limits.max_running = options_.max_running_requests;
   options.limits.max_adapters_per_step = options_.max_loras_per_batch;
   options.limits.max_prefill_tokens = options_.chunked_prefill_size;
-  options.limits.tokens_per_page = model_->kv_layout().tokens_per_page;
+  options.limits.tokens_per_page = kv_.tokens_per_page;
   options.limits.adapter_page_limit = static_cast<int32_t>(std::min<Bytes>(
       *options_.Size(options_.lora_memory, "--lora-memory") / page_bytes, page_count_ - 1));
   options.limits.max_overtakes = options_.lora_max_overtakes;
@@ -272,7 +315,7 @@ void Serving::StartEngine() {
   executor_ = std::make_unique<engine::ModelExecutor>(
       *model_, *device_, clock_, [&inbox](engine::StepDone done) { inbox.Post(std::move(done)); });
   adapter::ThreadedAdapterIoOptions io;
-  io.page_bytes = model_->kv_layout().page_bytes;
+  io.page_bytes = kv_.page_bytes;
   io.limits = LimitsOf(options_);
   io.loader.bytes_per_second =
       *options_.Size(options_.lora_read_bandwidth, "--lora-read-bandwidth");

@@ -13,6 +13,7 @@
 #include "engine/model_executor.h"
 #include "engine/trace.h"
 #include "model/transformer.h"
+#include "ops/kv_layout.h"
 #include "server/server.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -38,9 +39,13 @@ class Serving {
  private:
   explicit Serving(const ServeOptions& options) : options_(options) {}
 
+  Status Load();
+  Status OpenFiles();
+  Status ChooseSizes();
   Status LoadText();
   Status LoadModel();
-  Status AllocateArenas();
+  Status AllocatePool();
+  Status AllocateHostImages();
   Status CheckMemory(Bytes wanted, const char* flag) const;
   Status CheckAdapters();
   void StartEngine();
@@ -48,8 +53,9 @@ class Serving {
   engine::EngineOptions MakeEngineOptions() const;
   void RecordSpan(const adapter::LoadSpan& span);
   void WriteTrace() const;
-  Bytes ChoosePoolBytes() const;
-  Bytes ChooseHostBytes() const;
+  Bytes ChoosePoolBytes(Bytes free) const;
+  Bytes ChooseHostBytes(Bytes free) const;
+  Bytes MinPageBytes() const;
 
   const ServeOptions options_;
   const SteadyClock clock_;
@@ -60,6 +66,7 @@ class Serving {
   std::vector<LoraPath> adapters_;
   std::unique_ptr<device::Device> device_;
   std::unique_ptr<model::Transformer> model_;
+  ops::KvLayout kv_;
   device::Buffer pool_;
   device::Buffer host_images_;
   int32_t page_count_ = 0;

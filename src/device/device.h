@@ -18,11 +18,11 @@ namespace weft::device {
 /// page, or to 64 bytes when smaller.
 class Buffer {
  public:
-  using Release = void (*)(std::byte* data, Bytes size);
+  using Release = std::function<void(std::byte* data, Bytes size)>;
 
   Buffer() = default;
   Buffer(std::byte* data, Bytes size, Release release)
-      : data_(data), size_(size), release_(release) {}
+      : data_(data), size_(size), release_(std::move(release)) {}
   Buffer(Buffer&& other) noexcept { *this = std::move(other); }
   Buffer& operator=(Buffer&& other) noexcept {
     std::swap(data_, other.data_);
@@ -40,7 +40,7 @@ class Buffer {
  private:
   std::byte* data_ = nullptr;
   Bytes size_ = 0;
-  Release release_ = nullptr;
+  Release release_;
 };
 
 /// A point in a stream's work. Complete when never recorded, or when the stream has done everything
@@ -99,6 +99,10 @@ class Device {
   /// The same on the host, pinned where a copy engine needs it. Blocks.
   virtual Result<Buffer> AllocateHost(Bytes bytes) = 0;
   /// `name` is at most 15 letters: the thread's in top and gdb.
+  /// The same two for memory that nobody touches at once, such as arenas: they may return as soon
+  /// as the memory is set aside for this process, and make it present in the background.
+  virtual Result<Buffer> ReserveDevice(Bytes bytes) { return AllocateDevice(bytes); }
+  virtual Result<Buffer> ReserveHost(Bytes bytes) { return AllocateHost(bytes); }
   virtual std::unique_ptr<Stream> CreateStream(StreamPriority priority, std::string_view name) = 0;
   virtual std::unique_ptr<Event> CreateEvent() = 0;
   /// What this process may use in all (a container's limit counts), and what is free of it now.

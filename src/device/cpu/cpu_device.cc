@@ -26,6 +26,14 @@ class CpuDevice final : public Device {
     AssertMayBlock("Device::AllocateHost");
     return AllocateMemory(bytes);
   }
+  Result<Buffer> ReserveDevice(Bytes bytes) override {
+    AssertMayBlock("Device::ReserveDevice");
+    return ReserveMemory(bytes);
+  }
+  Result<Buffer> ReserveHost(Bytes bytes) override {
+    AssertMayBlock("Device::ReserveHost");
+    return ReserveMemory(bytes);
+  }
   /// Priorities are the GPU's: here the system shares the processors fairly.
   std::unique_ptr<Stream> CreateStream(StreamPriority, std::string_view name) override {
     return std::make_unique<CpuStream>(name);

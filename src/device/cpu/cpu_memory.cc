@@ -1,21 +1,25 @@
 #include "device/cpu/cpu_memory.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+
+#include "device/cpu/memory_pages.h"
+#include "device/cpu/reserved_memory.h"
 
 namespace weft::device {
 namespace {
 
-constexpr Bytes kHugePage = 2 * kMiB;
-constexpr Bytes kSmallPage = 4 * kKiB;
+/// Setting less than this aside gains nothing.
+constexpr Bytes kLeastReserve = 64 * kMiB;
 
 Bytes RoundUp(Bytes bytes, Bytes to) { return (bytes + to - 1) / to * to; }
 
@@ -38,32 +42,22 @@ std::optional<Bytes> ControlGroup(const char* file_name) {
   return std::nullopt;
 }
 
-void Unmap(std::byte* data, Bytes size) { munmap(data, static_cast<size_t>(size)); }
+/// While it lives, `bytes` are wanted and may not be present yet: allocations side by side see
+/// what the others will still take of the free memory.
+class OutstandingBytes {
+ public:
+  explicit OutstandingBytes(Bytes bytes) : bytes_(bytes), others_(all_.fetch_add(bytes)) {}
+  ~OutstandingBytes() { all_ -= bytes_; }
+  OutstandingBytes(const OutstandingBytes&) = delete;
+  OutstandingBytes& operator=(const OutstandingBytes&) = delete;
+  /// Counts twice what they have made present already, which errs on the safe side.
+  Bytes others() const { return others_; }
 
-/// Maps `size` bytes at a multiple of `alignment`; null when the system refuses.
-std::byte* MapAligned(Bytes size, Bytes alignment) {
-  const Bytes reserved = size + alignment;
-  void* area = mmap(nullptr, static_cast<size_t>(reserved), PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (area == MAP_FAILED) return nullptr;
-  auto* start = static_cast<std::byte*>(area);
-  const Bytes address = static_cast<Bytes>(reinterpret_cast<uintptr_t>(area));
-  const Bytes before = RoundUp(address, alignment) - address;
-  if (before > 0) Unmap(start, before);
-  if (alignment > before) Unmap(start + before + size, alignment - before);
-  return start + before;
-}
-
-/// Makes every page present, so that no later touch can fail or wait.
-bool Populate(std::byte* data, Bytes size) {
-#ifdef MADV_POPULATE_WRITE
-  if (madvise(data, static_cast<size_t>(size), MADV_POPULATE_WRITE) == 0) return true;
-  if (errno != EINVAL) return false;  // EINVAL: Linux before 5.14.
-#endif
-  for (Bytes at = 0; at < size; at += kSmallPage)
-    *const_cast<volatile std::byte*>(data + at) = std::byte{0};
-  return true;
-}
+ private:
+  static inline std::atomic<Bytes> all_{0};
+  const Bytes bytes_;
+  const Bytes others_;
+};
 
 }  // namespace
 
@@ -80,26 +74,63 @@ Bytes FreeMemory() {
   return std::clamp<Bytes>(*limit - *used, 0, machine);
 }
 
-Result<Buffer> AllocateMemory(Bytes bytes) {
-  WEFT_CHECK(bytes >= 0);
-  if (bytes == 0) return Buffer();
-  const Bytes free = FreeMemory();
+namespace {
+
+Error CannotProvide(Bytes bytes, int error) {
+  return MakeError(ErrorCode::kResourceExhausted, "the system could not provide {} of memory: {}",
+                   FormatBytes(bytes), std::strerror(error));
+}
+
+/// Memory of which nothing is present.
+Result<Buffer> Map(Bytes bytes, const OutstandingBytes& outstanding) {
+  const Bytes free = FreeMemory() - outstanding.others();
   if (bytes > free)
     return MakeError(ErrorCode::kResourceExhausted,
                      "{} of memory wanted, but only {} is free; ask for a smaller pool or model",
-                     FormatBytes(bytes), FormatBytes(free));
+                     FormatBytes(bytes), FormatBytes(std::max<Bytes>(free, 0)));
   const Bytes alignment = bytes >= kHugePage ? kHugePage : kSmallPage;
   const Bytes size = RoundUp(bytes, alignment);
-  std::byte* data = MapAligned(size, alignment);
-  if (data == nullptr)
-    return MakeError(ErrorCode::kResourceExhausted, "the system refused {} of memory: {}",
-                     FormatBytes(bytes), std::strerror(errno));
-  Buffer buffer(data, size, Unmap);
-  if (alignment == kHugePage) madvise(data, static_cast<size_t>(size), MADV_HUGEPAGE);
-  if (!Populate(data, size))
-    return MakeError(ErrorCode::kResourceExhausted, "the system could not provide {} of memory: {}",
-                     FormatBytes(bytes), std::strerror(errno));
+  std::byte* data = MapPages(size, alignment);
+  if (data == nullptr) return CannotProvide(bytes, errno);
+  return Buffer(data, size, UnmapPages);
+}
+
+}  // namespace
+
+Result<Buffer> AllocateMemory(Bytes bytes) {
+  WEFT_CHECK(bytes >= 0);
+  if (bytes == 0) return Buffer();
+  const OutstandingBytes outstanding(bytes);
+  WEFT_ASSIGN_OR_RETURN(Buffer buffer, Map(bytes, outstanding));
+  const PresentPart part = MakePresentInThreads(buffer.data(), buffer.size(), Patience::kUnlimited);
+  if (part.error != 0) return CannotProvide(bytes, part.error);
   return buffer;
+}
+
+Result<Buffer> ReserveMemory(Bytes bytes) {
+  if (bytes < kLeastReserve) return AllocateMemory(bytes);
+  const OutstandingBytes outstanding(bytes);
+  WEFT_ASSIGN_OR_RETURN(Buffer mapped, Map(bytes, outstanding));
+  const PresentPart part = MakePresentInThreads(mapped.data(), mapped.size(), Patience::kUntilSlow);
+  if (part.error != 0) return CannotProvide(bytes, part.error);
+  std::byte* rest = mapped.data() + part.bytes;
+  const Bytes rest_bytes = mapped.size() - part.bytes;
+  if (rest_bytes == 0) return mapped;
+  std::unique_ptr<SetAsidePages> pages = SetAsidePages::Create(rest_bytes);
+  if (pages == nullptr) {
+    const PresentPart last = MakePresentInThreads(rest, rest_bytes, Patience::kUnlimited);
+    if (last.error != 0) return CannotProvide(bytes, last.error);
+    return mapped;
+  }
+  struct Parts {
+    Buffer memory;
+    BackgroundPresence presence;  // Ends before the memory is unmapped.
+  };
+  std::byte* data = mapped.data();
+  const Bytes size = mapped.size();
+  std::shared_ptr<Parts> parts(
+      new Parts{std::move(mapped), BackgroundPresence(rest, rest_bytes, std::move(pages))});
+  return Buffer(data, size, [parts](std::byte*, Bytes) mutable { parts.reset(); });
 }
 
 }  // namespace weft::device
