@@ -137,6 +137,11 @@ void AddLoadFlags(CLI::App& app, BenchOptions& options) {
   app.add_option("--extra-request-body", options.extra_request_body,
                  "A JSON object merged into every request")
       ->group(group);
+  app.add_option(
+         "--lora-request-body", options.lora_request_body,
+         "A JSON object of adapter names, \"\" for the base, each with a JSON object that is "
+         "merged into its requests: for servers that choose the adapter in another way")
+      ->group(group);
 }
 
 void AddReportFlags(CLI::App& app, BenchFlags& flags) {
@@ -203,6 +208,9 @@ Status CheckTogether(BenchFlags& flags) {
   if (options.base_url) WEFT_RETURN_IF_ERROR(bench::ParseBaseUrl(*options.base_url));
   if (!options.extra_request_body.empty()) {
     WEFT_RETURN_IF_ERROR(bench::ParseJsonMembers(options.extra_request_body));
+  }
+  if (!options.lora_request_body.empty()) {
+    WEFT_RETURN_IF_ERROR(bench::ParseAdapterMembers(options.lora_request_body));
   }
   for (const std::string& header : flags.headers) {
     const size_t equals = header.find('=');
