@@ -11,6 +11,7 @@
 #include "bench/http_client.h"
 #include "bench/run_benchmark.h"
 #include "bench/workload.h"
+#include "cli/bench_device_command.h"
 
 namespace weft::cli {
 namespace {
@@ -259,7 +260,10 @@ void RegisterBenchCommand(CLI::App& weft, int& exit_code) {
   AddDatasetFlags(*app, flags->options);
   AddLoadFlags(*app, flags->options);
   AddReportFlags(*app, *flags);
-  app->callback([app, flags, &exit_code] { exit_code = Run(*app, *flags); });
+  const CLI::App* device = RegisterBenchDeviceCommand(*app, exit_code);
+  app->callback([app, device, flags, &exit_code] {
+    if (!device->parsed()) exit_code = Run(*app, *flags);
+  });
 }
 
 }  // namespace weft::cli
