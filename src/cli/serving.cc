@@ -93,6 +93,8 @@ Status Serving::Load() {
   parts.Begin("text", [this] { return LoadText(); });
   parts.Begin("adapters", [this] { return CheckAdapters(); });
   parts.Begin("weights", [this] { return LoadModel(); });
+  WEFT_RETURN_IF_ERROR(parts.Join());
+  // Not beside the weights, which keep every processor busy: arenas go on in the background.
   parts.Begin("pool", [this] { return AllocatePool(); });
   parts.Begin("host memory", [this] { return AllocateHostImages(); });
   WEFT_RETURN_IF_ERROR(parts.Join());

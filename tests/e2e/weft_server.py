@@ -20,13 +20,14 @@ def free_port() -> int:
 class WeftServer:
     """A running server. `url` is its address; `log` the file with what it wrote."""
 
-    def __init__(self, binary: str, model_dir: pathlib.Path, log: pathlib.Path, *flags: str):
+    def __init__(self, binary: str, model_dir: pathlib.Path, log: pathlib.Path, *flags: str,
+                 dtype: str = "float32"):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
         command = [binary, "serve", "--model-path", str(model_dir), "--served-model-name", "tiny",
                    "--host", "127.0.0.1", "--port", str(self.port), "--device", "cpu",
-                   "--dtype", "float32", *flags]
+                   "--dtype", dtype, *flags]
         self.process = subprocess.Popen(command, stdout=open(log, "wb"),
                                         stderr=subprocess.STDOUT)
         self._wait_until_healthy()
