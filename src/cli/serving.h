@@ -12,6 +12,7 @@
 #include "engine/engine_thread.h"
 #include "engine/model_executor.h"
 #include "engine/trace.h"
+#include "model/step_profiler.h"
 #include "model/transformer.h"
 #include "server/server.h"
 #include "text/chat_template.h"
@@ -40,6 +41,7 @@ class Serving {
 
   Status LoadText();
   Status LoadModel();
+  Status StartProfile();
   Status AllocateArenas();
   Status CheckMemory(Bytes wanted, const char* flag) const;
   Status CheckAdapters();
@@ -60,6 +62,7 @@ class Serving {
   std::vector<LoraPath> adapters_;
   std::unique_ptr<device::Device> device_;
   std::unique_ptr<model::Transformer> model_;
+  std::unique_ptr<model::StepProfiler> profiler_;
   device::Buffer pool_;
   device::Buffer host_images_;
   int32_t page_count_ = 0;

@@ -25,6 +25,7 @@ Engine::Engine(EngineOptions options, const ModelConfig& config, StepExecutor& e
 Engine::~Engine() = default;
 
 void Engine::Handle(Message message) {
+  if (!working_since_) working_since_ = clock_.Now();
   std::visit([this](auto&& content) { On(std::move(content)); }, std::move(message));
 }
 
@@ -45,6 +46,8 @@ void Engine::Turn() {
     Apply(last_plan_);
   }
   DeliverEvents();
+  working_since_.reset();
+  collected_this_turn_ = false;
 }
 
 int32_t Engine::live_requests() const {

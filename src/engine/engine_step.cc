@@ -260,6 +260,7 @@ void Engine::SubmitStep(const std::vector<Plan::Slice>& slices) {
     AppendSlice(*running_.at(slice.id), slice.rows, job, step, logits_rows);
   }
   in_flight_ = std::move(step);
+  job.gap = {working_since_ ? clock_.Now() - *working_since_ : Duration{}, collected_this_turn_};
   executor_.Submit(std::move(job));
 }
 
@@ -329,6 +330,7 @@ void Engine::On(StepDone message) {
   in_flight_.reset();
   completed_step_ = message.id;
   stepped_since_loads_ = true;
+  collected_this_turn_ = true;
   pool_.StepCompleted(message.id);
   adapters_.OnStepCompleted(message.id);
   ++statistics_.stats().steps_total;
