@@ -74,7 +74,7 @@ EngineStats Engine::Statistics() {
   stats.running_adapters.clear();
   stats.waiting_adapters.clear();
   stats.pages_adapter_idle = 0;
-  for (const adapter::AdapterRecord* record : adapters_.Records()) {
+  for (const adapter::AdapterRecord* record : adapters_.Watched()) {
     if (record->idle_on_device()) stats.pages_adapter_idle += record->image_pages();
     if (record->ready()) {
       stats.running_adapters.push_back(record->name);

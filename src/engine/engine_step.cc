@@ -53,7 +53,7 @@ SequenceView Engine::View(const Sequence& sequence, bool peek) const {
 
 /// Which adapter is needed first.
 void Engine::RankWaitingAdapters() {
-  for (adapter::AdapterRecord* record : adapters_.Records()) {
+  for (adapter::AdapterRecord* record : adapters_.Watched()) {
     record->first_waiting = RequestId(std::numeric_limits<int64_t>::max());
   }
   for (const auto& [id, sequence] : waiting_) {
@@ -76,7 +76,7 @@ Snapshot Engine::TakeSnapshot() {
     snapshot.waiting.push_back(View(*sequence, lookups-- > 0));
   }
   const Moment now = clock_.Now();
-  for (const adapter::AdapterRecord* record : adapters_.Records()) {
+  for (const adapter::AdapterRecord* record : adapters_.Watched()) {
     const bool soon = record->awaited || (record->wanted_until > now && record->users == 0 &&
                                           wanted_soon_.contains(record->version));
     const bool active = record->residency.lifecycle == adapter::Lifecycle::kActive ||
@@ -84,6 +84,7 @@ Snapshot Engine::TakeSnapshot() {
     const bool wanted = (soon || record->pinned) && active;
     if (record->users == 0 && !record->ready() && !wanted) {
       wanted_soon_.erase(record->version);
+      adapters_.Unwatch(*record);
       continue;
     }
     AdapterView view;
