@@ -28,6 +28,7 @@ Engine::Engine(EngineOptions options, const ModelConfig& config, StepExecutor& e
 Engine::~Engine() = default;
 
 void Engine::Handle(Message message) {
+  if (!working_since_) working_since_ = clock_.Now();
   std::visit([this](auto&& content) { On(std::move(content)); }, std::move(message));
 }
 
@@ -40,6 +41,8 @@ void Engine::Turn() {
   while (PlanAndApply() && MaySubmit()) {
   }
   DeliverEvents();
+  working_since_.reset();
+  collected_this_turn_ = false;
 }
 
 bool Engine::PlanAndApply() {
@@ -81,7 +84,7 @@ EngineStats Engine::Statistics() {
   stats.running_adapters.clear();
   stats.waiting_adapters.clear();
   stats.pages_adapter_idle = 0;
-  for (const adapter::AdapterRecord* record : adapters_.Records()) {
+  for (const adapter::AdapterRecord* record : adapters_.Watched()) {
     if (record->idle_on_device()) stats.pages_adapter_idle += record->image_pages();
     if (record->ready()) {
       stats.running_adapters.push_back(record->name);

@@ -171,6 +171,9 @@ class Engine {
   bool draining_ = false;
   uint64_t seeds_drawn_ = 0;
   int64_t turn_ = 0;
+  /// When this turn's work began: with the first message that it handles.
+  std::optional<Moment> working_since_;
+  bool collected_this_turn_ = false;
   Plan last_plan_;
 
   std::map<std::shared_ptr<EventSink>, std::vector<RequestEvent>> outbox_;

@@ -60,7 +60,7 @@ SequenceView Engine::View(const Sequence& sequence, bool peek) const {
 
 /// Which adapter is needed first.
 void Engine::RankWaitingAdapters() {
-  for (adapter::AdapterRecord* record : adapters_.Records()) {
+  for (adapter::AdapterRecord* record : adapters_.Watched()) {
     record->first_waiting = RequestId(std::numeric_limits<int64_t>::max());
   }
   for (const auto& [id, sequence] : waiting_) {
@@ -86,7 +86,7 @@ Snapshot Engine::TakeSnapshot() {
     snapshot.waiting.push_back(View(*sequence, lookups-- > 0));
   }
   const Moment now = clock_.Now();
-  for (const adapter::AdapterRecord* record : adapters_.Records()) {
+  for (const adapter::AdapterRecord* record : adapters_.Watched()) {
     const bool soon = record->awaited || (record->wanted_until > now && record->users == 0 &&
                                           wanted_soon_.contains(record->version));
     const bool active = record->residency.lifecycle == adapter::Lifecycle::kActive ||
@@ -94,6 +94,7 @@ Snapshot Engine::TakeSnapshot() {
     const bool wanted = (soon || record->pinned) && active;
     if (record->users == 0 && !record->ready() && !wanted) {
       wanted_soon_.erase(record->version);
+      adapters_.Unwatch(*record);
       continue;
     }
     AdapterView view;
@@ -270,6 +271,7 @@ void Engine::SubmitStep(const std::vector<Plan::Slice>& slices) {
     AppendSlice(*running_.at(slice.id), slice.rows, job, step, logits_rows);
   }
   in_flight_.push_back(std::move(step));
+  job.gap = {working_since_ ? clock_.Now() - *working_since_ : Duration{}, collected_this_turn_};
   executor_.Submit(std::move(job));
 }
 
@@ -350,6 +352,7 @@ void Engine::On(StepDone message) {
   in_flight_.pop_front();
   completed_step_ = message.id;
   stepped_since_loads_ = true;
+  collected_this_turn_ = true;
   pool_.StepCompleted(message.id);
   adapters_.OnStepCompleted(message.id);
   ++statistics_.stats().steps_total;

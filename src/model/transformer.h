@@ -19,6 +19,8 @@
 namespace weft::model {
 
 struct ModelWeights;
+class StepProfiler;
+enum class StepPart : uint8_t;
 
 struct TransformerOptions {
   DType dtype = DType::kBFloat16;
@@ -45,6 +47,8 @@ class Transformer {
 
   /// Before the first Run: page i lies at arena + i * kv_layout().page_bytes.
   void BindPages(std::byte* arena, int32_t page_count);
+  /// Before the first Run: times its parts. Outlives this.
+  void SetProfiler(StepProfiler& profiler) { profiler_ = &profiler; }
   /// Runs the step on the calling thread and its team. At most max_rows tokens; pages, adapters and
   /// tokens of the batch stay valid until it returns. One result for each of batch.samples, in
   /// order. Every sequence's KV for its rows is written when it returns.
@@ -60,6 +64,7 @@ class Transformer {
  private:
   Transformer(const ModelConfig& config, const TransformerOptions& options);
   void RunLayers();
+  void Lap(StepPart part) const;
   /// Logits and samples, as many rows at a time as are kept.
   void SampleInPieces(std::span<const ops::SampleRow> samples, std::span<const int32_t> logits_rows,
                       std::span<ops::SampledToken> results);
@@ -69,6 +74,7 @@ class Transformer {
   ops::KvLayout kv_;
   std::unique_ptr<ops::Operators> operators_;
   std::unique_ptr<ModelWeights> weights_;
+  StepProfiler* profiler_ = nullptr;  ///< Null: nobody asks.
 };
 
 }  // namespace weft::model

@@ -223,6 +223,7 @@ void HttpSession::Answer(Parser& parser) {
   request.method = MethodOf(message.method());
   request.path = PathOf(message.target());
   request.authorization = std::string(message[http::field::authorization]);
+  request.accept = std::string(message[http::field::accept]);
   request.body = std::move(message.body());
   ReplyFraming framing;
   framing.head_only = request.method == Method::kHead;

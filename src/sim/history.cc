@@ -213,6 +213,7 @@ void History::TurnAndCheck() {
   engine_->Turn();
   RecordStep();
   CheckPages();
+  CheckWatched();
   CheckSteps();
   CheckOvertaking();
   CheckEnded();
@@ -352,6 +353,19 @@ void History::CheckPages() {
   outcome_.most_pages_taken = std::max(outcome_.most_pages_taken, taken);
   if (used > taken || (!engine_->step_in_flight() && used != taken)) {
     Violate(fmt::format("P2: {} pages are taken, but only {} are somebody's", taken, used));
+  }
+}
+
+/// A turn looks at watched adapters alone, so none that matters may be missing.
+void History::CheckWatched() {
+  const std::vector<adapter::AdapterRecord*> watched = engine_->adapters().Watched();
+  const std::set<const adapter::AdapterRecord*> known(watched.begin(), watched.end());
+  for (const adapter::AdapterRecord* record : engine_->adapters().Records()) {
+    const bool stays = record->pinned && record->residency.lifecycle == adapter::Lifecycle::kActive;
+    const bool matters = record->users > 0 || record->ready() || record->awaited || stays;
+    if (matters && !known.contains(record)) {
+      Violate(fmt::format("P3: adapter '{}' matters, and no turn looks at it", record->name));
+    }
   }
 }
 
