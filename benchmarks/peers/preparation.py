@@ -17,6 +17,7 @@ STEP_SPEED = REPOSITORY / "build/benchmarks/weft_step_speed"
 LLAMA_BIN = CACHE / "build/bin"
 BF16_MODEL = CACHE / "models/smollm2-135m-instruct-bf16.gguf"
 HEAD_DIM = 64  # Of SmolLM2-135M.
+ADAPTER_SCALE = 0.5  # Of `weft make adapter`: each adapter's answer differs from the base's, so a wrong one is seen.
 
 # An sdist brings llama.cpp's sources as they were at its commit 0c1e570.
 _REQUIREMENT = "llama-cpp-python==0.3.36"
@@ -109,7 +110,7 @@ def _make_adapters(workload, gguf):
         shutil.rmtree(part, ignore_errors=True)
         part.parent.mkdir(parents=True, exist_ok=True)
         flags = [word for key in ("rank", "alpha", "dtype", "count", "name") for word in (f"--{key}", group[key])]
-        _run(WEFT, "make", "adapter", part, "--model", BF16_MODEL, *flags)
+        _run(WEFT, "make", "adapter", part, "--model", BF16_MODEL, "--scale", ADAPTER_SCALE, *flags)
         if gguf:
             for peft in sorted(part.iterdir()):
                 gguf_lora.write(peft, peft / "adapter.gguf", HEAD_DIM)
@@ -117,7 +118,7 @@ def _make_adapters(workload, gguf):
 
 
 def prepare():
-    for binary, target in ((WEFT, "src/cli/weft"), (STEP_SPEED, "weft_step_speed")):
+    for binary, target in ((WEFT, "weft"), (STEP_SPEED, "weft_step_speed")):
         if not binary.exists():
             sys.exit(
                 f"peers: {binary} is missing: cmake --preset release -DWEFT_BUILD_BENCHMARKS=ON && ninja -C build {target}"
