@@ -55,7 +55,7 @@ def _sources():
     requirements.parent.mkdir(parents=True, exist_ok=True)
     requirements.write_text(f"{_REQUIREMENT} --hash=sha256:{_SDIST_SHA256}\n")
     pip = ("/usr/bin/python3", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps")
-    _run(*pip, "--require-hashes", "--no-binary", ":all:", "--requirement", requirements, "--dest", CACHE)
+    _run(*pip, "--require-hashes", "--no-binary", "llama-cpp-python", "--requirement", requirements, "--dest", CACHE)
     part = CACHE / "sources.part"
     shutil.rmtree(part, ignore_errors=True)
     with tarfile.open(next(CACHE.glob("llama_cpp_python-*.tar.gz"))) as archive:
