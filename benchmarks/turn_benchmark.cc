@@ -97,7 +97,10 @@ class BusyEngine {
 
   void Step() {
     engine_.Handle(step_.Answer());
-    for (int32_t ended = sink_->TakeEnded(); ended > 0; --ended) SubmitRequest();
+    engine_.Turn();
+    const int32_t ended = sink_->TakeEnded();  // Once in 4,000 steps all of them.
+    if (ended == 0) return;
+    for (int32_t i = 0; i < ended; ++i) SubmitRequest();
     engine_.Turn();
   }
 
@@ -124,9 +127,6 @@ class BusyEngine {
 void BM_Turn(benchmark::State& state) {
   BusyEngine engine(state.range(0));
   for (auto _ : state) engine.Step();
-  state.counters["us"] =
-      benchmark::Counter(static_cast<double>(state.iterations()) * 1e-6,
-                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 BENCHMARK(BM_Turn)
     ->ArgName("adapters")
