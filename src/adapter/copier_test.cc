@@ -76,6 +76,8 @@ class ManualDevice final : public device::Device {
   }
   Bytes total_memory() const override { return 0; }
   Bytes free_memory() const override { return 0; }
+  Bytes total_host_memory() const override { return 0; }
+  Bytes free_host_memory() const override { return 0; }
 
   /// Lets the stream finish its first `count` copies of all.
   void CompleteUpTo(size_t count) {

@@ -83,7 +83,7 @@ void AddServerFlags(CLI::App& app, ServeOptions& o) {
 
 void AddEngineFlags(CLI::App& app, ServeOptions& o) {
   constexpr const char* kGroup = "Engine";
-  Flag(app, kGroup, "--device", o.device, "Where to compute; this build: cpu only")
+  Flag(app, kGroup, "--device", o.device, "Where to compute; auto: a GPU where there is one")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   Flag(app, kGroup, "--threads", o.threads, "Compute threads; 0: one a processor")
       ->check(CLI::Range(0, 1024));
@@ -231,8 +231,8 @@ Status CheckServeOptions(const ServeOptions& o) {
         "--model-path is missing: name a folder in Hugging Face's format or a .gguf file (see weft "
         "serve --help)");
   }
-  if (o.device == "cuda") {
-    return refuse("--device cuda: this build computes on CPUs only; use --device cpu");
+  if (o.device == "cuda" && o.dtype == "float32") {
+    return refuse("--dtype float32 is served on CPUs only; use bfloat16, or --device cpu");
   }
   if (o.lora_load_policy == "chased") {
     return refuse("--lora-load-policy chased: not in this version; use overlapped");

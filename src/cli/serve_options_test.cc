@@ -48,7 +48,7 @@ TEST(ServeOptions, ATraceThatCannotBeWrittenIsRefusedAtStart) {
 }
 
 TEST(ServeOptions, WhatIsNotThereYetIsRefusedByName) {
-  EXPECT_THAT(Complaint("--model-path m --device cuda"), HasSubstr("--device cpu"));
+  EXPECT_THAT(Complaint("--model-path m --device cuda --dtype float32"), HasSubstr("--device cpu"));
   EXPECT_THAT(Complaint("--model-path m --lora-load-policy chased"), HasSubstr("overlapped"));
   EXPECT_THAT(Complaint("--model-path m --lora-eviction-policy cost"), HasSubstr("lru or fifo"));
 }

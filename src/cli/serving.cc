@@ -12,6 +12,7 @@
 #include "adapter/image_layout.h"
 #include "base/file.h"
 #include "checkpoint/required_tensors.h"
+#include "cli/choose_device.h"
 #include "cli/start_parts.h"
 #include "ops/ceilings.h"
 
@@ -21,6 +22,8 @@ namespace {
 /// What the pool takes of the free memory when nothing is said, and how many full contexts it then
 /// holds at least.
 constexpr double kPoolShare = 0.3;
+/// A GPU is there for nothing else; what is left is for activations and kernels.
+constexpr double kGpuPoolShare = 0.9;
 constexpr Bytes kSmallPool = kGiB;
 constexpr int64_t kFullContexts = 4;
 constexpr double kHostShare = 0.25;
@@ -89,7 +92,7 @@ Serving::~Serving() { Stop(Duration{}); }
 /// takes to give memory.
 Status Serving::Load() {
   StartParts parts(clock_);
-  device_ = device::CreateCpuDevice();
+  WEFT_ASSIGN_OR_RETURN(device_, ChooseDevice(options_));
   WEFT_RETURN_IF_ERROR(parts.Run("files", [this] { return OpenFiles(); }));
   WEFT_RETURN_IF_ERROR(ChooseSizes());
   parts.Begin("text", [this] { return LoadText(); });
@@ -102,6 +105,10 @@ Status Serving::Load() {
   WEFT_RETURN_IF_ERROR(parts.Join());
   files_.tensors.reset();
   model_->BindPages(pool_.data(), page_count_);
+  WEFT_RETURN_IF_ERROR(parts.Run("warm-up", [this] {
+    model_->WarmUp();
+    return OkStatus();
+  }));
   spdlog::info("{}: {} of weights on {}", files_.config.name, FormatBytes(model_->weight_bytes()),
                device_->name());
   const int64_t tokens = static_cast<int64_t>(page_count_ - 1) * kv_.tokens_per_page;
@@ -206,11 +213,14 @@ Status Serving::LoadModel() {
   options.threads = options_.threads > 0 ? options_.threads
                                          : static_cast<int>(std::thread::hardware_concurrency());
   options.max_rows = options_.chunked_prefill_size + options_.max_running_requests;
+  options.max_sequences = options_.max_running_requests;
   options.max_logits_rows = options_.max_running_requests;
   options.min_page_bytes = MinPageBytes();
   // Tiles are rounded up, so the operators' room is too.
   options.max_lora_rank =
       (options_.max_lora_rank + ops::kRankTile - 1) / ops::kRankTile * ops::kRankTile;
+  options.max_adapters = options_.max_loras_per_batch;
+  options.deterministic = options_.deterministic;
   options.seed = options_.random_seed;
   auto model = model::Transformer::Create(files_.config, files_.tensors.get(), *device_, options);
   if (!model.ok()) return model.error();
@@ -239,6 +249,9 @@ Bytes Serving::ChoosePoolBytes(Bytes free) const {
   if (options_.mem_fraction_static > 0) {
     return static_cast<Bytes>(static_cast<double>(free) * options_.mem_fraction_static);
   }
+  if (device_->kind() == device::DeviceKind::kCuda) {
+    return static_cast<Bytes>(static_cast<double>(free) * kGpuPoolShare);
+  }
   const Bytes contexts = kFullContexts * context_length_ / kv_.tokens_per_page * kv_.page_bytes;
   return std::min(static_cast<Bytes>(static_cast<double>(free) * kPoolShare),
                   std::max(kSmallPool, contexts));
@@ -254,10 +267,10 @@ Bytes Serving::ChooseHostBytes(Bytes free) const {
 }
 
 /// Before it is counted in pages: no machine's memory has more of them than their index holds.
-Status Serving::CheckMemory(Bytes wanted, const char* flag) const {
-  if (wanted <= device_->total_memory()) return OkStatus();
+Status Serving::CheckMemory(Bytes wanted, Bytes total, const char* flag) const {
+  if (wanted <= total) return OkStatus();
   return MakeError(ErrorCode::kInvalidArgument, "{} {} is more than the {} that there are in all",
-                   flag, FormatBytes(wanted), FormatBytes(device_->total_memory()));
+                   flag, FormatBytes(wanted), FormatBytes(total));
 }
 
 /// How many pages the pool and the host's images have.
@@ -265,9 +278,11 @@ Status Serving::ChooseSizes() {
   kv_ = ops::KvLayout::For(files_.config, DTypeOf(options_), MinPageBytes());
   const Bytes free = device_->free_memory() - WeightBytes(files_.config, DTypeOf(options_));
   const Bytes pool_bytes = ChoosePoolBytes(free);
-  WEFT_RETURN_IF_ERROR(CheckMemory(pool_bytes, "--kv-memory"));
-  const Bytes host_bytes = ChooseHostBytes(free - pool_bytes);
-  WEFT_RETURN_IF_ERROR(CheckMemory(host_bytes, "--lora-host-memory"));
+  WEFT_RETURN_IF_ERROR(CheckMemory(pool_bytes, device_->total_memory(), "--kv-memory"));
+  const bool shared = device_->kind() == device::DeviceKind::kCpu;
+  const Bytes host_bytes =
+      ChooseHostBytes(shared ? free - pool_bytes : device_->free_host_memory());
+  WEFT_RETURN_IF_ERROR(CheckMemory(host_bytes, device_->total_host_memory(), "--lora-host-memory"));
   page_count_ = static_cast<int32_t>(pool_bytes / kv_.page_bytes) + 1;
   host_page_count_ = static_cast<int32_t>(host_bytes / kv_.page_bytes) + 1;
   if (page_count_ >= 3) return OkStatus();

@@ -48,7 +48,7 @@ class Serving {
   Status AllocatePool();
   Status AllocateHostImages();
   Status StartProfile();
-  Status CheckMemory(Bytes wanted, const char* flag) const;
+  Status CheckMemory(Bytes wanted, Bytes total, const char* flag) const;
   Status CheckAdapters();
   void StartEngine();
   Status RegisterAdapters();

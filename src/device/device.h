@@ -72,8 +72,8 @@ class Stream {
   virtual void Copy(std::byte* destination, const std::byte* source, Bytes bytes) = 0;
   /// Sets every byte; tests poison freed pages so.
   virtual void Fill(std::byte* destination, std::byte value, Bytes bytes) = 0;
-  /// Runs on a thread of the stream. On a GPU `function` is a host function and must not call the
-  /// device; on a CPU it is where a step computes.
+  /// Runs on a thread of the stream, when what was queued before is done: where a step computes. On
+  /// a GPU it gives the device its work and waits for what it needs of it.
   virtual void Call(std::function<void()> function) = 0;
   virtual void Record(Event& event) = 0;
   /// Later work of this stream waits for what `event` was last recorded for.
@@ -84,7 +84,7 @@ class Stream {
 
 enum class StreamPriority : uint8_t { kCompute, kCopy };
 
-enum class DeviceKind : uint8_t { kCpu };
+enum class DeviceKind : uint8_t { kCpu, kCuda };
 
 /// Where a model computes. Owned by the command, outlives all buffers, streams and events of it.
 /// Any thread may call.
@@ -105,12 +105,20 @@ class Device {
   virtual Result<Buffer> ReserveHost(Bytes bytes) { return AllocateHost(bytes); }
   virtual std::unique_ptr<Stream> CreateStream(StreamPriority priority, std::string_view name) = 0;
   virtual std::unique_ptr<Event> CreateEvent() = 0;
-  /// What this process may use in all (a container's limit counts), and what is free of it now.
+  /// What this process may use of the device's memory in all (a container's limit counts), and what
+  /// is free of it now.
   virtual Bytes total_memory() const = 0;
   virtual Bytes free_memory() const = 0;
+  /// The same of the host's.
+  virtual Bytes total_host_memory() const = 0;
+  virtual Bytes free_host_memory() const = 0;
 };
 
 /// The machine's own processors and memory. A stream is a thread, host and device memory are alike.
 std::unique_ptr<Device> CreateCpuDevice();
+
+/// The first GPU that CUDA shows. Opens libweft_cuda.so. Errors, each saying what to do: the
+/// library or CUDA 13 is missing, no GPU, a driver or a GPU that is too old.
+Result<std::unique_ptr<Device>> CreateCudaDevice();
 
 }  // namespace weft::device

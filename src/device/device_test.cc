@@ -10,13 +10,14 @@
 #include <vector>
 
 #include "base/thread_role.h"
+#include "device/device_for_test.h"
 
 namespace weft::device {
 namespace {
 
 class DeviceTest : public ::testing::Test {
  protected:
-  std::unique_ptr<Device> device_ = CreateCpuDevice();
+  std::unique_ptr<Device> device_ = CreateDeviceForTest();
 };
 
 TEST_F(DeviceTest, MemoryIsZeroedAndAligned) {
@@ -57,9 +58,11 @@ TEST_F(DeviceTest, CopyAndFill) {
   std::memset(host.data(), 7, 4096);
   stream->Copy(device.data(), host.data(), 4000);
   stream->Fill(host.data(), kPoison, 4096);
+  Buffer back = std::move(device_->AllocateHost(4096)).value();
+  stream->Copy(back.data(), device.data(), 4096);
   stream->Synchronize();
-  EXPECT_EQ(device.data()[3999], std::byte{7});
-  EXPECT_EQ(device.data()[4000], std::byte{0});
+  EXPECT_EQ(back.data()[3999], std::byte{7});
+  EXPECT_EQ(back.data()[4000], std::byte{0});
   float value = 0;
   std::memcpy(&value, host.data(), sizeof value);
   EXPECT_TRUE(std::isnan(value));

@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "checkpoint/model_files.h"
 #include "device/device.h"
+#include "device/device_for_test.h"
 #include "engine/engine_thread.h"
 #include "engine/model_executor.h"
 #include "engine/trace.h"
@@ -92,7 +93,7 @@ class ServedModel {
         files_(std::move(
             checkpoint::OpenModel(LocalFiles(), WEFT_SOURCE_DIR "/tests/data/models/llama")
                 .value())),
-        device_(device::CreateCpuDevice()),
+        device_(device::CreateDeviceForTest()),
         answers_(std::make_shared<Answers>()) {
     if (setup.trace) trace_ = std::make_unique<Trace>(clock_);
     MakeModel();

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "base/bfloat16.h"
 #include "base/check.h"
+#include "device/device_for_test.h"
 #include "ops/rope.h"
 
 namespace weft::model::naive {
@@ -241,7 +243,9 @@ void Adapter::Pack(const ModelConfig& config, const ops::TilePacker& packer) {
       bytes += static_cast<size_t>(width) * static_cast<size_t>(sizes) * element;
       ++tiles;
     }
-  memory.assign(bytes, std::byte{0xFF});  // NaN: whatever the packer leaves out would be seen.
+  device = device::CreateDeviceForTest();
+  memory = std::move(device->AllocateHost(static_cast<Bytes>(bytes))).value();
+  std::memset(memory.data(), 0xFF, bytes);  // NaN: whatever the packer leaves out would be seen.
   table->tiles.reserve(tiles);
   std::byte* next = memory.data();
   for (int32_t layer = 0; layer < config.layers; ++layer) {

@@ -9,6 +9,7 @@
 #include "base/dtype.h"
 #include "checkpoint/model_config.h"
 #include "checkpoint/tensor_source.h"
+#include "device/device.h"
 #include "ops/lora.h"
 
 // For tests: random models and adapters, and a transformer so plain that it is right by reading.
@@ -46,7 +47,8 @@ struct Module {
 /// A LoRA in plain form, and as kernels take it, in memory of its own.
 struct Adapter {
   std::map<std::pair<int32_t, Projection>, Module> modules;
-  std::vector<std::byte> memory;
+  std::unique_ptr<device::Device> device;  ///< Whose memory it is.
+  device::Buffer memory;                   ///< On the host, where kernels of a GPU can read it too.
   std::shared_ptr<ops::AdapterTable> table;
 
   const Module* Find(int32_t layer, Projection projection) const;

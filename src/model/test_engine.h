@@ -6,13 +6,19 @@
 #include <vector>
 
 #include "device/device.h"
+#include "device/device_for_test.h"
 #include "model/transformer.h"
 
 // For tests: a transformer with an arena of poisoned pages, and sequences that take pages from it.
 namespace weft::model {
 
-/// Which kernels the next transformer of this process takes.
-inline void UseIsa(const std::string& isa) { setenv("WEFT_CPU_ISA", isa.c_str(), 1); }
+/// Which kernels the next transformer of this process takes: the CPU's with an instruction set, or,
+/// where tests run on a GPU, its own ("cuda", or "deterministic"). False: not on this device.
+inline bool UseKernels(const std::string& name) {
+  const bool cuda = name == "cuda" || name == "deterministic";
+  if (!cuda) setenv("WEFT_CPU_ISA", name.c_str(), 1);
+  return cuda == device::TestsRunOnCuda();
+}
 
 /// A sequence in the making: its tokens so far, its pages, its adapter.
 struct TestSequence {
@@ -26,7 +32,11 @@ class TestEngine {
  public:
   TestEngine(const ModelConfig& config, const checkpoint::TensorSource* weights,
              TransformerOptions options, int32_t pages = 256)
-      : device_(device::CreateCpuDevice()) {
+      : TestEngine(device::CreateDeviceForTest(), config, weights, options, pages) {}
+  TestEngine(std::unique_ptr<device::Device> device, const ModelConfig& config,
+             const checkpoint::TensorSource* weights, const TransformerOptions& options,
+             int32_t pages)
+      : device_(std::move(device)) {
     auto created = Transformer::Create(config, weights, *device_, options);
     if (!created.ok()) WEFT_CHECK(created.error().message.empty());
     transformer_ = std::move(created).value();

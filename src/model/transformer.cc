@@ -25,7 +25,10 @@ Result<std::unique_ptr<Transformer>> Transformer::Create(const ModelConfig& conf
   operators.dtype = options.dtype;
   operators.threads = options.threads;
   operators.max_rows = options.max_rows;
+  operators.max_sequences = options.max_sequences;
   operators.max_logits_rows = options.max_logits_rows;
+  operators.deterministic = options.deterministic;
+  operators.max_adapters = options.max_adapters;
   operators.max_lora_rank = options.max_lora_rank;
   operators.kv = transformer->kv_;
   WEFT_ASSIGN_OR_RETURN(transformer->operators_, ops::CreateOperators(device, config, operators));
@@ -38,7 +41,30 @@ Result<std::unique_ptr<Transformer>> Transformer::Create(const ModelConfig& conf
 }
 
 void Transformer::BindPages(std::byte* arena, int32_t page_count) {
+  arena_ = arena;
   operators_->BindPages(arena, page_count);
+}
+
+void Transformer::WarmUp() {
+  // A page holds the largest tile of 16; whatever page 0 holds will do.
+  const ops::LoraTile tile = {arena_, arena_, ops::kRankTileGranule};
+  ops::AdapterTable table;
+  table.modules.assign(static_cast<size_t>(config_.layers) * kProjectionCount,
+                       ops::LoraModule{std::span(&tile, 1), 1.0F});
+  const auto adapter = std::make_shared<const ops::AdapterTable>(std::move(table));
+  const auto params = std::make_shared<const ops::SamplingParams>();
+  for (const int32_t rows : operators_->WarmUpRows()) {
+    for (const bool adapted : {false, true}) {
+      ForwardBatch batch;
+      batch.tokens.resize(static_cast<size_t>(rows));
+      for (int32_t row = 0; row < rows; ++row) {
+        batch.slices.push_back({1, 0, {PageIndex(0)}, adapted ? adapter : nullptr, 0});
+        batch.samples.push_back({.logits_row = row, .params = params});
+      }
+      Run(batch);
+      Run(batch);
+    }
+  }
 }
 
 Bytes Transformer::weight_bytes() const { return weights_->bytes(); }
@@ -64,6 +90,7 @@ std::vector<ops::SampledToken> Transformer::Run(const ForwardBatch& batch) {
   RunLayers();
   std::vector<ops::SampledToken> results(batch.samples.size());
   SampleInPieces(batch.samples, logits_rows, results);
+  operators_->FinishStep();
   if (profiler_ != nullptr) {
     const auto rows = static_cast<int32_t>(logits_rows.size());
     const int32_t calls = (rows + options_.max_logits_rows - 1) / options_.max_logits_rows;

@@ -26,9 +26,12 @@ struct TransformerOptions {
   DType dtype = DType::kBFloat16;
   int threads = 1;               ///< Of the compute team, the calling thread among them.
   int32_t max_rows = 512;        ///< Most tokens of one step.
+  int32_t max_sequences = 256;   ///< Most sequences of one step.
   int32_t max_logits_rows = 64;  ///< Logits kept at once; a step that wants more is done in pieces.
   Bytes min_page_bytes = 0;      ///< A page must hold this much (an adapter's largest tile).
+  int32_t max_adapters = 64;     ///< Most different adapters of one step.
   int32_t max_lora_rank = 512;   ///< Of any module of any adapter (--max-lora-rank).
+  bool deterministic = false;    ///< See ops::OperatorsOptions.
   uint64_t seed = 0;             ///< Of dummy weights.
 };
 
@@ -49,6 +52,9 @@ class Transformer {
   void BindPages(std::byte* arena, int32_t page_count);
   /// Before the first Run: times its parts. Outlives this.
   void SetProfiler(StepProfiler& profiler) { profiler_ = &profiler; }
+  /// Runs steps that nobody waits for, so that none later pays for what a backend does once for a
+  /// number of rows. They write to page 0. After BindPages; nothing to do on CPUs.
+  void WarmUp();
   /// Runs the step on the calling thread and its team. At most max_rows tokens; pages, adapters and
   /// tokens of the batch stay valid until it returns. One result for each of batch.samples, in
   /// order. Every sequence's KV for its rows is written when it returns.
@@ -72,6 +78,7 @@ class Transformer {
   const ModelConfig config_;
   const TransformerOptions options_;
   ops::KvLayout kv_;
+  std::byte* arena_ = nullptr;
   std::unique_ptr<ops::Operators> operators_;
   std::unique_ptr<ModelWeights> weights_;
   StepProfiler* profiler_ = nullptr;  ///< Null: nobody asks.

@@ -58,20 +58,24 @@ Distance Compare(const std::vector<ops::SampledToken>& results, size_t first,
 }
 
 struct Variant {
-  const char* isa;
+  const char* kernels;
   DType dtype;
 };
 
 class TransformerTest : public ::testing::TestWithParam<Variant> {
  protected:
-  void SetUp() override { UseIsa(GetParam().isa); }
+  void SetUp() override {
+    if (!UseKernels(GetParam().kernels)) GTEST_SKIP() << "runs on the other device";
+  }
   DType dtype() const { return GetParam().dtype; }
+  bool SameBitsAlways() const { return std::string(GetParam().kernels) != "cuda"; }
   TransformerOptions Options() const {
     TransformerOptions options;
     options.dtype = dtype();
     options.threads = 2;
     options.max_rows = 256;
     options.max_logits_rows = 24;
+    options.deterministic = SameBitsAlways();
     return options;
   }
   void ExpectClose(const Distance& distance) const {
@@ -237,6 +241,7 @@ void ExpectSameBits(const ops::SampledToken& a, const ops::SampledToken& b) {
 }
 
 TEST_P(TransformerTest, BitsDoNotDependOnChunks) {
+  if (!SameBitsAlways()) GTEST_SKIP() << "needs --deterministic";
   ModelConfig config = SmallConfig();
   config.intermediate = 2304;
   const auto tensors = naive::RandomModel(config, dtype(), 8);
@@ -260,6 +265,7 @@ TEST_P(TransformerTest, BitsDoNotDependOnChunks) {
 }
 
 TEST_P(TransformerTest, BitsDoNotDependOnTheBatch) {
+  if (!SameBitsAlways()) GTEST_SKIP() << "needs --deterministic";
   const ModelConfig config = SmallConfig();
   const auto tensors = naive::RandomModel(config, dtype(), 11);
   TestEngine engine(config, tensors.get(), Options(), 2000);
@@ -295,6 +301,7 @@ TEST_P(TransformerTest, BitsDoNotDependOnTheBatch) {
 }
 
 TEST_P(TransformerTest, LargePagesGiveTheSameBits) {
+  if (!SameBitsAlways()) GTEST_SKIP() << "needs --deterministic";
   const ModelConfig config = SmallConfig();
   const auto tensors = naive::RandomModel(config, dtype(), 14);
   TransformerOptions options = Options();
@@ -329,9 +336,11 @@ INSTANTIATE_TEST_SUITE_P(Kernels, TransformerTest,
                          ::testing::Values(Variant{"avx512bf16", DType::kBFloat16},
                                            Variant{"avx512bf16", DType::kFloat32},
                                            Variant{"avx2", DType::kBFloat16},
-                                           Variant{"avx2", DType::kFloat32}),
+                                           Variant{"avx2", DType::kFloat32},
+                                           Variant{"cuda", DType::kBFloat16},
+                                           Variant{"deterministic", DType::kBFloat16}),
                          [](const auto& info) {
-                           return std::string(info.param.isa) +
+                           return std::string(info.param.kernels) +
                                   (info.param.dtype == DType::kFloat32 ? "Float32" : "Bfloat16");
                          });
 

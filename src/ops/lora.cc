@@ -1,8 +1,14 @@
 #include "ops/lora.h"
 
 #include <algorithm>
+#include <atomic>
 
 namespace weft::ops {
+
+uint64_t NextTableSerial() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
 
 std::vector<int32_t> RankTileWidths(int32_t rank) {
   std::vector<int32_t> widths;

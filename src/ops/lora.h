@@ -57,9 +57,13 @@ struct LoraModule {
   float scaling = 0.0F;
 };
 
+/// A number that no other table of this process has or had.
+uint64_t NextTableSerial();
+
 /// A resident adapter as kernels see it. Built when its copy is complete, never changed after;
 /// whoever submits a step keeps it alive until the step has completed.
 struct AdapterTable {
+  uint64_t serial = NextTableSerial();  ///< A backend may keep by it what it made of the table.
   std::vector<LoraTile> tiles;
   std::vector<LoraModule> modules;  ///< [layer][projection], layer-major, kProjectionCount a layer.
 

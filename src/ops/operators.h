@@ -34,7 +34,9 @@ class Matrix {
 
 inline constexpr int32_t kMatrixRowGranule = 16;
 
-/// The attention half of a layer. Vectors are float; empty when the model has none.
+/// The attention half of a layer. Vectors are float; empty when the model has none. Every vector
+/// that an operator is given stays where and as it is for as long as the operators live: a backend
+/// may keep a copy by its address.
 struct AttentionWeights {
   std::unique_ptr<Matrix> q, k, v, output;
   std::vector<float> q_bias, k_bias, v_bias, output_bias;
@@ -66,18 +68,23 @@ struct OperatorsOptions {
   DType dtype = DType::kBFloat16;
   int threads = 1;               ///< CPU only: the caller's thread and threads - 1 of its own.
   int32_t max_rows = 512;        ///< Most rows of one step.
+  int32_t max_sequences = 256;   ///< Most sequences of one step.
   int32_t max_logits_rows = 64;  ///< Most rows of one Logits call.
+  int32_t max_adapters = 64;     ///< Most different adapters of one step.
   int32_t max_lora_rank = 512;   ///< Of any module of any adapter.
+  /// A row's result does not depend on the other rows of its step, nor on how its sequence was cut
+  /// into steps. Always so on CPUs; on a GPU it costs speed (--deterministic).
+  bool deterministic = false;
   KvLayout kv;
 };
 
 /// What a backend offers: the coarse operators of a decoder layer. An instance holds the
 /// activations of one step, all allocated when it is created: `x` the residual stream [rows,
 /// hidden], `h` the input of the next projection, `queries` [rows, heads, head_dim], and `logits`
-/// [logits rows, vocabulary] in float. One thread at a time calls it (the compute stream's). A
-/// row's result does not depend on the other rows of its step, nor on how its sequence was cut into
-/// steps: sums run in a fixed order (promise P4). Where a module of a sequence's adapter has tiles,
-/// its projection adds scaling * B (A h) in float before anything is rounded.
+/// [logits rows, vocabulary] in float. One thread at a time calls it (the compute stream's).
+/// Sums run in a fixed order (promise P4; OperatorsOptions::deterministic). Where a module of a
+/// sequence's adapter has tiles, its projection adds scaling * B (A h) in float before anything is
+/// rounded.
 class Operators {
  public:
   virtual ~Operators() = default;
@@ -89,6 +96,10 @@ class Operators {
   virtual Result<std::unique_ptr<Matrix>> CreateMatrix(int32_t out, int32_t in) = 0;
   /// Where KV lies: page i at arena + i * options.kv.page_bytes, for i < page_count.
   virtual void BindPages(std::byte* arena, int32_t page_count) = 0;
+
+  /// Numbers of decoding sequences with which steps are to be run twice, with and without adapters,
+  /// before requests come: a backend chooses and records what it needs for them. None on CPUs.
+  virtual std::vector<int32_t> WarmUpRows() const { return {}; }
 
   virtual void BeginStep(const StepRows& step) = 0;
   /// x = rows of `table` [vocabulary, hidden].
@@ -110,6 +121,9 @@ class Operators {
                       const Matrix& head) = 0;
   /// `samples` name rows of logits as of the last Logits call. One result for each, in order.
   virtual void Sample(std::span<const SampleRow> samples, std::span<SampledToken> into) = 0;
+  /// Blocks until everything since BeginStep is done: K and V are in their pages, and nothing reads
+  /// adapters any more. The last call of a step.
+  virtual void FinishStep() = 0;
 };
 
 /// The backend for `device`. Allocates activations from it. Errors: the machine lacks AVX2 and FMA,

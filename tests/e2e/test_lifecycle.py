@@ -1,6 +1,7 @@
 """Start and stop."""
 
 import json
+import os
 import pathlib
 import socket
 import subprocess
@@ -58,6 +59,14 @@ def test_port_in_use_is_a_clear_error(binary, model_dir):
                                "--port", str(port)], capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "in use" in done.stderr
+
+
+def test_cuda_without_a_gpu_is_a_clear_error(binary, model_dir):
+    done = subprocess.run([binary, "serve", "--model-path", str(model_dir), "--device", "cuda", "--port", "0"],
+                          capture_output=True, text=True, timeout=60, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    assert done.returncode == 1
+    assert "--device cuda" in done.stderr and "--device cpu" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_many_streams_at_once(server):

@@ -75,6 +75,18 @@ class WeftServer:
                 return int(line.split()[1]) * 1024
         raise RuntimeError("no VmRSS")
 
+    def settled_resident_bytes(self, seconds: float = 60) -> int:
+        """The resident size once it stays: after the start, memory that was set aside becomes present."""
+        deadline = time.monotonic() + seconds
+        before = self.resident_bytes()
+        while time.monotonic() < deadline:
+            time.sleep(0.5)
+            now = self.resident_bytes()
+            if now <= before + 2**20:
+                return now
+            before = now
+        raise RuntimeError(f"the resident size still grows after {seconds} s")
+
     def stop(self, seconds: float = 20) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)

@@ -41,6 +41,8 @@ class CpuDevice final : public Device {
   std::unique_ptr<Event> CreateEvent() override { return std::make_unique<CpuEvent>(); }
   Bytes total_memory() const override { return TotalMemory(); }
   Bytes free_memory() const override { return FreeMemory(); }
+  Bytes total_host_memory() const override { return TotalMemory(); }
+  Bytes free_host_memory() const override { return FreeMemory(); }
 };
 
 }  // namespace

@@ -259,14 +259,3 @@ void CpuOperators::Sample(std::span<const SampleRow> samples, std::span<SampledT
 }
 
 }  // namespace weft::ops::cpu
-
-namespace weft::ops {
-
-Result<std::unique_ptr<Operators>> CreateOperators(device::Device& device,
-                                                   const ModelConfig& config,
-                                                   const OperatorsOptions& options) {
-  WEFT_CHECK(device.kind() == device::DeviceKind::kCpu);
-  return cpu::CpuOperators::Create(device, config, options);
-}
-
-}  // namespace weft::ops

@@ -42,6 +42,8 @@ class CpuOperators final : public Operators {
   void Logits(std::span<const int32_t> rows, std::span<const float> norm,
               const Matrix& head) override;
   void Sample(std::span<const SampleRow> samples, std::span<SampledToken> into) override;
+  /// Every operator is done when it returns.
+  void FinishStep() override {}
 
  private:
   /// Where a row's K and V go.

@@ -1,5 +1,6 @@
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/simd_avx512.h"
+#include "ops/race_math.h"
 
 namespace weft::ops::cpu::avx512 {
 

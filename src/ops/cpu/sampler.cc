@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/philox.h"
+#include "ops/race_math.h"
 
 namespace weft::ops::cpu {
 namespace {
@@ -15,8 +16,6 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int32_t kTokensPerDraw = 4;
 constexpr int32_t kTokensPerBlock = 4 * kPanelColumns;
 
-/// exp of this is the smallest weight that a race of floats can tell from nothing.
-constexpr float kNegligible = -87.0F;
 /// Tokens likelier than exp(-8) times the likeliest are looked at first.
 constexpr float kFirstReach = -8.0F;
 
@@ -131,7 +130,7 @@ TokenId Sampler::Choose(std::span<const float> logits, const SampleRow& row,
   float best = kInfinity;
   for (const Candidate& candidate : scratch.candidates) {
     const float time =
-        -std::log(DrawFor(params.seed, position, candidate.token)) / candidate.weight;
+        race::TimeOf(DrawFor(params.seed, position, candidate.token), candidate.weight);
     if (time < best || (time == best && candidate.token < winner)) {
       best = time;
       winner = candidate.token;
@@ -151,12 +150,13 @@ void Sampler::Collect(std::span<const float> logits, float threshold, Scratch& s
 void Sampler::KeepLikely(std::span<const float> logits, float max, const SamplingParams& params,
                          Scratch& scratch) const {
   const float inverse = 1.0F / params.temperature;
-  const float lowest =
-      params.min_p > 0.0F ? std::max(kNegligible, std::log(params.min_p)) : kNegligible;
+  const float lowest = params.min_p > 0.0F ? std::max(race::kNegligible, race::Log(params.min_p))
+                                           : race::kNegligible;
   const size_t limit = static_cast<size_t>(params.top_k > 0 ? params.top_k : vocabulary_);
   const bool top_p_alone = params.top_p < 1.0F && params.top_k <= 0 && params.min_p <= 0.0F;
   const double everything =
-      top_p_alone ? kernels_.sum_exp(logits.data(), vocabulary_, max, inverse) : 0.0;
+      top_p_alone ? race::kWholeMass * kernels_.sum_exp(logits.data(), vocabulary_, max, inverse)
+                  : 0.0;
   std::vector<Candidate>& candidates = scratch.candidates;
   // Few tokens make up most of the sum: look at the likely ones first, further down only if top_k
   // or top_p ask for more.
@@ -167,17 +167,17 @@ void Sampler::KeepLikely(std::span<const float> logits, float max, const Samplin
     if (!last && params.top_k > 0 && candidates.size() < limit) continue;
     std::sort(candidates.begin(), candidates.end(), Likelier);
     if (candidates.size() > limit) candidates.resize(limit);
-    double sum = 0.0;
+    uint64_t sum = 0;
     for (Candidate& candidate : candidates) {
-      candidate.weight = std::exp((candidate.logit - max) * inverse);
-      sum += candidate.weight;
+      candidate.weight = race::Exp((candidate.logit - max) * inverse);
+      sum += race::MassOf(candidate.weight);
     }
     if (params.top_p >= 1.0F) return;
-    const double enough = params.top_p * (top_p_alone ? everything : sum);
-    double kept = 0.0;
+    const double all = top_p_alone ? everything : static_cast<double>(sum);
+    uint64_t kept = 0;
     for (size_t i = 0; i < candidates.size(); ++i) {
-      kept += candidates[i].weight;
-      if (kept >= enough) {
+      kept += race::MassOf(candidates[i].weight);
+      if (race::Reaches(kept, params.top_p, all)) {
         candidates.resize(i + 1);
         return;
       }
@@ -191,11 +191,12 @@ void Sampler::FillLogprobs(std::span<const float> logits, const SampleRow& row, 
   const TokenId largest = kernels_.largest(logits.data(), vocabulary_);
   if (largest < 0) return;
   const float max = logits[static_cast<size_t>(largest)];
-  const float log_sum = std::log(kernels_.sum_exp(logits.data(), vocabulary_, max, 1.0F));
-  if (!std::isfinite(log_sum)) {
+  const float sum = kernels_.sum_exp(logits.data(), vocabulary_, max, 1.0F);
+  if (!std::isfinite(sum)) {
     result.valid = false;
     return;
   }
+  const float log_sum = race::Log(sum);
   const auto logprob = [&](TokenId token) {
     return logits[static_cast<size_t>(token)] - max - log_sum;
   };

@@ -30,21 +30,28 @@ inline int32_t Largest(const float* x, int32_t n) {
   return -1;
 }
 
+/// Token t of a chunk is added to lane t % 64, lanes are summed as SumLanes has it, chunks in
+/// double: an order that a GPU can follow (ops/race_math.h).
 inline float SumExp(const float* x, int32_t n, float max, float scale) {
   const auto weight = [max, scale](Vec logits) {
     return Exp(Mul(Sub(logits, Set(max)), Set(scale)));
   };
-  Vec sum[4] = {Zero(), Zero(), Zero(), Zero()};
-  int32_t i = 0;
-  for (; i + 64 <= n; i += 64)
-    for (int c = 0; c < 4; ++c) sum[c] = Add(sum[c], weight(Load(x + i + 16 * c)));
-  for (; i < n; i += 16) {
-    float few[kPanelColumns] = {};
-    const int32_t count = n - i < kPanelColumns ? n - i : kPanelColumns;
-    __builtin_memcpy(few, x + i, static_cast<size_t>(count) * sizeof(float));
-    sum[0] = Add(sum[0], KeepFirst(weight(Load(few)), count, 0.0F));
+  double total = 0.0;
+  for (int32_t start = 0; start < n; start += race::kSumChunk) {
+    const int32_t end = n - start < race::kSumChunk ? n : start + race::kSumChunk;
+    Vec sum[4] = {Zero(), Zero(), Zero(), Zero()};
+    int32_t i = start;
+    for (; i + 64 <= end; i += 64)
+      for (int c = 0; c < 4; ++c) sum[c] = Add(sum[c], weight(Load(x + i + 16 * c)));
+    for (int c = 0; i < end; i += 16, ++c) {
+      float few[kPanelColumns] = {};
+      const int32_t count = end - i < kPanelColumns ? end - i : kPanelColumns;
+      __builtin_memcpy(few, x + i, static_cast<size_t>(count) * sizeof(float));
+      sum[c] = Add(sum[c], KeepFirst(weight(Load(few)), count, 0.0F));
+    }
+    total += SumLanes(Add(Add(sum[0], sum[1]), Add(sum[2], sum[3])));
   }
-  return SumLanes(Add(Add(sum[0], sum[1]), Add(sum[2], sum[3])));
+  return static_cast<float>(total);
 }
 
 /// Philox4x32-10 of base/philox.h, sixteen counters at once.
@@ -65,10 +72,12 @@ inline void PhiloxWords(Words counter[4], uint64_t seed) {
 }
 
 /// The exponential race, which is Gumbel-max in other words: token i wins when -log(u_i) / w_i is
-/// the smallest. -log(u) >= 1 - u rules most out without a logarithm. Draws are as in
+/// the smallest, and of equals the smallest i. -log(u) >= 1 - u rules most out without a logarithm;
+/// the bound is a little wide, so that rounding rules out nothing that would win. Draws are as in
 /// sampler.cc's DrawFor.
 inline int32_t Race(const RaceArgs& args) {
   const uint32_t lanes[kPanelColumns] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  constexpr float kWide = 1.00001F;
   const Vec shift = Set(args.max);
   const Vec inverse_temperature = Set(args.inverse_temperature);
   float best = __builtin_inff();
@@ -86,7 +95,7 @@ inline int32_t Race(const RaceArgs& args) {
       const Vec scaled = Mul(Sub(Load(logits), shift), inverse_temperature);
       const Vec weight = KeepFirst(Exp(scaled), count, 0.0F);
       const Vec uniform = ToOpenUnitInterval(draw[j]);
-      const Vec bound = winner < 0 ? Set(__builtin_inff()) : Mul(Set(best), weight);
+      const Vec bound = winner < 0 ? Set(__builtin_inff()) : Mul(Set(best * kWide), weight);
       uint32_t mask = GreaterMask(bound, Sub(Set(1.0F), uniform));
       mask &= GreaterMask(scaled, Set(-87.0F));
       float weights[kPanelColumns];
@@ -97,7 +106,7 @@ inline int32_t Race(const RaceArgs& args) {
       for (; mask != 0; mask &= mask - 1) {
         const int lane = __builtin_ctz(mask);
         if (lane >= count) break;
-        const float time = -__builtin_logf(uniforms[lane]) / weights[lane];
+        const float time = race::TimeOf(uniforms[lane], weights[lane]);
         if (time < best) {
           best = time;
           winner = first + lane;

@@ -1,0 +1,185 @@
+// Times of whole steps of Llama-3.1-8B's shape with dummy weights: decode at several batch sizes
+// and prefill, with and without adapters of rank 128 on every projection. One line of JSON for
+// each; medians of wall time around Transformer::Run, which ends with the sampled tokens on the
+// host.
+//
+//   weft_step_benchmark [cuda|cpu] [layers]
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "device/device.h"
+#include "model/transformer.h"
+
+namespace weft {
+namespace {
+
+constexpr int32_t kPages = 4096;
+constexpr int32_t kRank = 128;
+constexpr int kAdapters = 8;
+constexpr int kSteps = 40;
+
+ModelConfig Llama8B(int32_t layers) {
+  ModelConfig config;
+  config.name = "llama-3.1-8b";
+  config.vocabulary = 128256;
+  config.hidden = 4096;
+  config.intermediate = 14336;
+  config.layers = layers;
+  config.heads = 32;
+  config.kv_heads = 8;
+  config.head_dim = 128;
+  config.context_length = 131072;
+  config.rope = {500000.0, RopeScaling::kLlama3, 8.0, 1.0, 4.0, 8192};
+  return config;
+}
+
+/// What may not fail here; says why it did.
+template <typename T>
+T Must(Result<T> result) {
+  if (!result.ok()) {
+    std::fprintf(stderr, "%s\n", result.error().message.c_str());
+    std::exit(1);
+  }
+  return std::move(result).value();
+}
+
+/// An adapter of rank 128 on every projection; its weights are one small number.
+class Adapter {
+ public:
+  Adapter(device::Device& device, const ModelConfig& config) {
+    int64_t elements = 0;
+    for (const Projection projection : kAllProjections)
+      elements += int64_t{kRank} * (config.InputSize(projection) + config.OutputSize(projection));
+    memory_ = Must(device.AllocateDevice(elements * config.layers * 2));
+    auto stream = device.CreateStream(device::StreamPriority::kCopy, "fill");
+    stream->Fill(memory_.data(), std::byte{0x39}, memory_.size());
+    stream->Synchronize();
+    auto table = std::make_shared<ops::AdapterTable>();
+    constexpr size_t kTiles = kRank / ops::kRankTile;
+    table->tiles.reserve(static_cast<size_t>(config.layers) * kProjectionCount * kTiles);
+    const std::byte* next = memory_.data();
+    for (int32_t layer = 0; layer < config.layers; ++layer)
+      for (const Projection projection : kAllProjections) {
+        const size_t first = table->tiles.size();
+        for (size_t i = 0; i < kTiles; ++i) {
+          const std::byte* b = next + int64_t{ops::kRankTile} * config.InputSize(projection) * 2;
+          table->tiles.push_back({next, b, ops::kRankTile});
+          next = b + int64_t{ops::kRankTile} * config.OutputSize(projection) * 2;
+        }
+        table->modules.push_back({std::span(table->tiles).subspan(first), 2.0F});
+      }
+    table_ = std::move(table);
+  }
+  const std::shared_ptr<const ops::AdapterTable>& table() const { return table_; }
+
+ private:
+  device::Buffer memory_;
+  std::shared_ptr<const ops::AdapterTable> table_;
+};
+
+/// The model with a pool of pages; sequences get pages of their own.
+class Bench {
+ public:
+  Bench(std::unique_ptr<device::Device> device, int32_t layers)
+      : device_(std::move(device)), config_(Llama8B(layers)) {
+    model::TransformerOptions options;
+    options.threads = 16;
+    options.max_rows = 2048 + 64;
+    const auto begin = std::chrono::steady_clock::now();
+    model_ = Must(model::Transformer::Create(config_, nullptr, *device_, options));
+    Report("load dummy weights, s", Since(begin) / 1000.0);
+    arena_ = Must(device_->AllocateDevice(kPages * model_->kv_layout().page_bytes));
+    model_->BindPages(arena_.data(), kPages);
+    const auto warm = std::chrono::steady_clock::now();
+    model_->WarmUp();
+    Report("warm-up, s", Since(warm) / 1000.0);
+    for (int i = 0; i < kAdapters; ++i) adapters_.emplace_back(*device_, config_);
+  }
+
+  /// The median over steps of `sequences` with `rows` each from `position` on.
+  void Measure(const std::string& name, int32_t sequences, int32_t rows, int32_t position,
+               int adapters) {
+    const int32_t per_page = model_->kv_layout().tokens_per_page;
+    model::ForwardBatch batch;
+    const auto params = std::make_shared<ops::SamplingParams>();
+    params->temperature = 0.0F;
+    int32_t page = 1;
+    for (int32_t i = 0; i < sequences; ++i) {
+      model::SequenceSlice slice;
+      slice.rows = rows;
+      slice.position = position;
+      for (int32_t at = 0; at < position + rows; at += per_page) slice.pages.emplace_back(page++);
+      if (adapters > 0) slice.adapter = adapters_[static_cast<size_t>(i % adapters)].table();
+      slice.first_logits_row = rows - 1;
+      batch.slices.push_back(std::move(slice));
+      ops::SampleRow sample;
+      sample.logits_row = i;
+      sample.params = params;
+      batch.samples.push_back(sample);
+      for (int32_t r = 0; r < rows; ++r) batch.tokens.push_back((i * 977 + r * 31) % 128000);
+    }
+    WEFT_CHECK(page <= kPages);
+    for (int i = 0; i < 3; ++i) model_->Run(batch);
+    std::vector<double> times;
+    for (int i = 0; i < (rows > 1 ? kSteps / 4 : kSteps); ++i) {
+      const auto begin = std::chrono::steady_clock::now();
+      model_->Run(batch);
+      times.push_back(Since(begin));
+    }
+    std::sort(times.begin(), times.end());
+    std::printf("{\"step\": \"%s\", \"median_ms\": %.3f, \"min_ms\": %.3f, \"p90_ms\": %.3f}\n",
+                name.c_str(), times[times.size() / 2], times.front(), times[times.size() * 9 / 10]);
+    std::fflush(stdout);
+  }
+
+ private:
+  static double Since(std::chrono::steady_clock::time_point begin) {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
+        .count();
+  }
+  static void Report(const char* name, double value) {
+    std::printf("{\"%s\": %.3f}\n", name, value);
+    std::fflush(stdout);
+  }
+
+  std::unique_ptr<device::Device> device_;
+  const ModelConfig config_;
+  std::unique_ptr<model::Transformer> model_;
+  device::Buffer arena_;
+  std::vector<Adapter> adapters_;
+};
+
+void Run(std::unique_ptr<device::Device> device, int32_t layers) {
+  std::printf("{\"device\": \"%s\", \"layers\": %d}\n", device->name().c_str(), layers);
+  Bench bench(std::move(device), layers);
+  bench.Measure("decode, batch 1, context 1k", 1, 1, 1024, 0);
+  bench.Measure("decode, batch 1, context 1k, 1 adapter", 1, 1, 1024, 1);
+  bench.Measure("decode, batch 16, context 1k", 16, 1, 1024, 0);
+  bench.Measure("decode, batch 16, context 1k, 1 adapter", 16, 1, 1024, 1);
+  bench.Measure("decode, batch 16, context 1k, 8 adapters", 16, 1, 1024, 8);
+  bench.Measure("decode, batch 64, context 512", 64, 1, 512, 0);
+  bench.Measure("decode, batch 64, context 512, 8 adapters", 64, 1, 512, 8);
+  bench.Measure("prefill, 512 tokens", 1, 512, 0, 0);
+  bench.Measure("prefill, 512 tokens, 1 adapter", 1, 512, 0, 1);
+  bench.Measure("prefill, 2048 tokens", 1, 2048, 0, 0);
+  bench.Measure("prefill, 2048 tokens, 1 adapter", 1, 2048, 0, 1);
+  bench.Measure("prefill, 4 x 512 tokens, 4 adapters", 4, 512, 0, 4);
+}
+
+}  // namespace
+}  // namespace weft
+
+int main(int argc, char** argv) {
+  const bool cpu = argc > 1 && std::string(argv[1]) == "cpu";
+  const int32_t layers = argc > 2 ? std::atoi(argv[2]) : 32;
+  weft::Run(cpu ? weft::device::CreateCpuDevice() : weft::Must(weft::device::CreateCudaDevice()),
+            layers);
+  return 0;
+}

@@ -1,0 +1,165 @@
+#include <array>
+
+#include "base/check.h"
+#include "device/cuda/cuda_error.h"
+#include "ops/cuda/cuda_operators.h"
+#include "ops/cuda/head_kernels.h"
+#include "ops/cuda/lora_kernels.h"
+#include "ops/cuda/row_kernels.h"
+
+namespace weft::ops::cuda {
+namespace {
+
+const CudaMatrix* Cuda(const std::unique_ptr<Matrix>& matrix) {
+  return static_cast<const CudaMatrix*>(matrix.get());
+}
+
+bool Adjacent(std::span<const CudaMatrix* const> matrices) {
+  for (size_t i = 1; i < matrices.size(); ++i)
+    if (matrices[i]->data() != matrices[i - 1]->data() + matrices[i - 1]->bytes()) return false;
+  return true;
+}
+
+}  // namespace
+
+void CudaOperators::Project(std::span<const CudaMatrix* const> matrices, DType out_dtype,
+                            std::byte* out, bool add) {
+  int32_t width = 0;
+  for (const CudaMatrix* matrix : matrices) width += matrix->out();
+  GemmParams product;
+  product.dtype = options_.dtype;
+  product.out_dtype = out_dtype;
+  product.h = h_;
+  product.rows = rows_;
+  product.in = h_width_;
+  product.h_stride = h_width_;
+  product.d_stride = width;
+  const auto launch = [&](const CudaMatrix& matrix, int32_t rows_of_weight) {
+    WEFT_CHECK(matrix.in() == h_width_);
+    product.weight = matrix.data();
+    product.d = out;
+    product.c = add ? out : nullptr;
+    product.out = rows_of_weight;
+    gemm_->Launch(product, stream_);
+    out += rows_of_weight * SizeOf(out_dtype);
+  };
+  // Side by side their outputs are one row; apart, each takes its columns of it.
+  if (Adjacent(matrices)) {
+    launch(*matrices.front(), width);
+  } else {
+    for (const CudaMatrix* matrix : matrices) launch(*matrix, matrix->out());
+  }
+}
+
+void CudaOperators::ProjectQkv(LayerIndex layer, const AttentionWeights& weights) {
+  if (mode_ == LaunchMode::kReplay) return;
+  const std::array matrices = {Cuda(weights.q), Cuda(weights.k), Cuda(weights.v)};
+  const bool adapted = ComputeDeltas(layer, LoraOperator::kQkv, matrices);
+  Project(matrices, options_.dtype, wide_, adapted);
+  FinishHeadsParams params;
+  params.dtype = options_.dtype;
+  params.qkv = wide_;
+  params.q_bias = vectors_.Get(weights.q_bias, stream_);
+  params.k_bias = vectors_.Get(weights.k_bias, stream_);
+  params.v_bias = vectors_.Get(weights.v_bias, stream_);
+  params.q_norm = vectors_.Get(weights.q_norm, stream_);
+  params.k_norm = vectors_.Get(weights.k_norm, stream_);
+  params.rope = weights.rope ? rope_ : nullptr;
+  params.slots = metadata_.Device<int32_t>(slots_);
+  params.queries = queries_;
+  params.arena = arena_;
+  params.page_bytes = options_.kv.page_bytes;
+  params.k_offset = options_.kv.HeadOffset(layer.value(), 0, false);
+  params.v_offset = options_.kv.HeadOffset(layer.value(), 0, true);
+  params.tokens_per_page = options_.kv.tokens_per_page;
+  params.rows = rows_;
+  params.heads = config_.heads;
+  params.kv_heads = config_.kv_heads;
+  params.head_dim = config_.head_dim;
+  params.epsilon = config_.rms_epsilon;
+  LaunchFinishHeads(params, stream_);
+}
+
+void CudaOperators::ProjectOutput(LayerIndex layer, const AttentionWeights& weights) {
+  ProjectIntoResidual(layer, LoraOperator::kOutput, *Cuda(weights.output), weights.output_bias);
+}
+
+void CudaOperators::ProjectGateUp(LayerIndex layer, const MlpWeights& weights) {
+  if (mode_ == LaunchMode::kReplay) return;
+  const std::array matrices = {Cuda(weights.gate), Cuda(weights.up)};
+  const bool adapted = ComputeDeltas(layer, LoraOperator::kGateUp, matrices);
+  Project(matrices, options_.dtype, wide_, adapted);
+  SiluMultiplyParams params;
+  params.dtype = options_.dtype;
+  params.gate_up = wide_;
+  params.out = h_;
+  params.rows = rows_;
+  params.width = config_.intermediate;
+  LaunchSiluMultiply(params, stream_);
+  h_width_ = config_.intermediate;
+}
+
+void CudaOperators::ProjectDown(LayerIndex layer, const MlpWeights& weights) {
+  ProjectIntoResidual(layer, LoraOperator::kDown, *Cuda(weights.down), {});
+}
+
+void CudaOperators::ProjectIntoResidual(LayerIndex layer, LoraOperator op, const CudaMatrix& weight,
+                                        std::span<const float> bias) {
+  if (mode_ == LaunchMode::kReplay) return;
+  WEFT_CHECK(pending_delta_ == nullptr);
+  AddBiasParams params;
+  params.bias = vectors_.Get(bias, stream_);
+  params.x = x_;
+  params.rows = rows_;
+  params.width = config_.hidden;
+  if (params.bias != nullptr) LaunchAddBias(params, stream_);
+  const std::array matrices = {&weight};
+  if (ComputeDeltas(layer, op, matrices)) pending_delta_ = wide_;
+  Project(matrices, DType::kFloat32, reinterpret_cast<std::byte*>(x_), true);
+}
+
+bool CudaOperators::ComputeDeltas(LayerIndex layer, LoraOperator op,
+                                  std::span<const CudaMatrix* const> matrices) {
+  if (!lora_plan_.any) return false;
+  LoraParams params;
+  params.step = metadata_.Device<LoraStep>(lora_step_);
+  params.row_numbers = metadata_.Device<int32_t>(lora_row_numbers_);
+  params.op = op;
+  params.layer = layer.value();
+  params.layers = config_.layers;
+  params.x = reinterpret_cast<const __nv_bfloat16*>(h_);
+  params.x_stride = h_width_;
+  params.in = h_width_;
+  int32_t width = 0;
+  for (const CudaMatrix* matrix : matrices) width += matrix->out();
+  auto* y = reinterpret_cast<__nv_bfloat16*>(wide_);
+  for (size_t i = 0; i < matrices.size(); ++i) {
+    params.delta[i] = {y, width, matrices[i]->out()};
+    y += matrices[i]->out();
+  }
+  params.scratch = lora_scratch_;
+  params.prefill = lora_plan_.prefill;
+  params.decode = lora_plan_.decode || mode_ == LaunchMode::kCapture;
+  params.shared_limit = shared_limit_;
+  params.multiprocessors = multiprocessors_;
+  LaunchLoraShrink(params, stream_);
+  LaunchLoraExpand(params, stream_);
+  return true;
+}
+
+void CudaOperators::Attend(LayerIndex layer) {
+  if (mode_ == LaunchMode::kReplay) return;
+  AttentionParams params;
+  params.queries = queries_;
+  params.arena = arena_;
+  params.page_bytes = options_.kv.page_bytes;
+  params.k_offset = options_.kv.HeadOffset(layer.value(), 0, false);
+  params.v_offset = options_.kv.HeadOffset(layer.value(), 0, true);
+  params.out = h_;
+  params.plan = metadata_.Device<std::byte>(attention_plan_);
+  params.scratch = attention_scratch_;
+  WEFT_CUDA_CHECK(attention_->Run(params, attention_launch_, stream_));
+  h_width_ = config_.heads * config_.head_dim;
+}
+
+}  // namespace weft::ops::cuda

@@ -1,0 +1,426 @@
+#include "ops/cuda/decode_attention.h"
+
+#include <cuda_bf16.h>
+
+#include "ops/cuda/overlapped_launch.cuh"
+
+namespace weft::ops::cuda {
+namespace {
+
+constexpr int kLanes = 32;
+/// Of a block where it may have the shared memory that they need, else half of them.
+constexpr int kMaxWarps = 8;
+/// Tokens that a warp takes at once: a tile of K and V, which lies in one page.
+constexpr int kTile = 16;
+/// Tiles of a warp in shared memory: one in use, the others on their way.
+constexpr int kStages = 2;
+/// Queries of a block: the columns of a tensor core's product.
+constexpr int kQueries = 8;
+static_assert(DecodeServes(128, kQueries) && !DecodeServes(128, kQueries + 1));
+constexpr int kUnit = 16;  ///< Bytes of one copy.
+constexpr float kLog2E = 1.44269504088896341F;
+
+template <int kHeadDim>
+struct Shape {
+  static constexpr int kSteps = kHeadDim / 16;
+  static constexpr int kUnitsPerRow = kHeadDim * 2 / kUnit;
+  static constexpr int kTileBytes = kTile * kHeadDim * 2;
+  static constexpr int kWarpBytes = kStages * 2 * kTileBytes;
+};
+
+__device__ int Threads() { return static_cast<int>(blockDim.x); }
+__device__ int Warps() { return Threads() / kLanes; }
+
+__device__ uint32_t SharedAddress(const void* pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+/// Copies 16 bytes in the background; zeros when not `there`, and then reads nothing.
+__device__ void CopyUnit(uint32_t to, const void* from, bool there) {
+  const int bytes = there ? kUnit : 0;
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
+               "r"(bytes));
+}
+
+__device__ void LoadMatrices(uint32_t (&out)[4], uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(address));
+}
+__device__ void LoadTransposed(uint32_t (&out)[4], uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(address));
+}
+__device__ uint32_t Transpose(uint32_t matrix) {
+  uint32_t out;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(out) : "r"(matrix));
+  return out;
+}
+/// c [16, 8] += a [16, 16] * b [16, 8].
+__device__ void MultiplyAdd(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ uint32_t Pack(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+__device__ float Exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+/// Where byte unit `unit` of row `row` of a tile lies: shifted, so that eight rows' units of one
+/// column meet different banks.
+template <int kHeadDim>
+__device__ uint32_t UnitAt(uint32_t tile, int row, int unit) {
+  return tile +
+         static_cast<uint32_t>((row * Shape<kHeadDim>::kUnitsPerRow + (unit ^ (row & 7))) * kUnit);
+}
+
+/// A part of one sequence for one kv head.
+struct Part {
+  int sequence;
+  int index;
+  int count;  ///< Parts of the sequence.
+  int begin;  ///< Tokens.
+  int end;
+};
+
+/// Brings tokens [first, first + kTile) of K and V on their way; zeros at and past the part's end.
+template <int kHeadDim>
+__device__ void FetchTile(const AttentionWork& work, const Part& part, int first, int page,
+                          int64_t head_offset, uint32_t stage) {
+  using S = Shape<kHeadDim>;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const int64_t stride = int64_t{work.kv_heads} * kHeadDim;
+  const int64_t base =
+      page * work.page_stride + (first % work.tokens_per_page) * stride + head_offset;
+  const auto* keys = static_cast<const __nv_bfloat16*>(work.keys) + base;
+  const auto* values = static_cast<const __nv_bfloat16*>(work.values) + base;
+#pragma unroll
+  for (int i = lane; i < kTile * S::kUnitsPerRow; i += kLanes) {
+    const int row = i / S::kUnitsPerRow;
+    const int unit = i % S::kUnitsPerRow;
+    const int64_t at = row * stride + unit * (kUnit / 2);
+    const bool there = first + row < part.end;
+    CopyUnit(UnitAt<kHeadDim>(stage, row, unit), keys + at, there);
+    CopyUnit(UnitAt<kHeadDim>(stage + S::kTileBytes, row, unit), values + at, there);
+  }
+}
+
+/// What a warp carries. A thread's numbers are for queries 2 * (lane % 4) and the next.
+template <int kHeadDim>
+struct State {
+  float max[2] = {-INFINITY, -INFINITY};  ///< In units of log2.
+  float sum[2] = {};                      ///< Of this thread's tokens.
+  float out[Shape<kHeadDim>::kSteps][4] = {};
+};
+
+/// Scores of a tile as [token, query], weights, and out += V^T weights.
+template <int kHeadDim>
+__device__ void UseTile(uint32_t stage, const uint32_t (&query)[Shape<kHeadDim>::kSteps][2],
+                        int tokens, float scale, State<kHeadDim>& state) {
+  using S = Shape<kHeadDim>;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  // All loads go out before the first product: a warp has nobody to hide their latency.
+  uint32_t keys[S::kSteps][4];
+  uint32_t values[S::kSteps][4];
+#pragma unroll
+  for (int step = 0; step < S::kSteps; ++step)
+    LoadMatrices(keys[step], UnitAt<kHeadDim>(stage, lane % 16, step * 2 + lane / 16));
+#pragma unroll
+  for (int step = 0; step < S::kSteps; ++step)
+    LoadTransposed(values[step], UnitAt<kHeadDim>(stage + S::kTileBytes, lane % 8 + lane / 16 * 8,
+                                                  step * 2 + lane / 8 % 2));
+  float score[4] = {};
+  float odd[4] = {};
+#pragma unroll
+  for (int step = 0; step < S::kSteps; step += 2) {
+    MultiplyAdd(score, keys[step], query[step][0], query[step][1]);
+    MultiplyAdd(odd, keys[step + 1], query[step + 1][0], query[step + 1][1]);
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) score[i] += odd[i];
+  const int token = lane / 4;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) score[i] = token + i / 2 * 8 < tokens ? score[i] * scale : -INFINITY;
+  float weight[4];
+  float correction[2];
+#pragma unroll
+  for (int q = 0; q < 2; ++q) {
+    float max = fmaxf(score[q], score[q + 2]);
+#pragma unroll
+    for (int offset = 4; offset < kLanes; offset *= 2)
+      max = fmaxf(max, __shfl_xor_sync(0xffffffffU, max, offset));
+    max = fmaxf(max, state.max[q]);
+    correction[q] = Exp2(state.max[q] - max);
+    state.max[q] = max;
+    weight[q] = Exp2(score[q] - max);
+    weight[q + 2] = Exp2(score[q + 2] - max);
+    state.sum[q] = state.sum[q] * correction[q] + weight[q] + weight[q + 2];
+  }
+  const uint32_t b0 = Transpose(Pack(weight[0], weight[1]));
+  const uint32_t b1 = Transpose(Pack(weight[2], weight[3]));
+#pragma unroll
+  for (int step = 0; step < S::kSteps; ++step) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) state.out[step][i] *= correction[i % 2];
+    MultiplyAdd(state.out[step], values[step], b0, b1);
+  }
+}
+
+/// A warp's way through its tiles of the part: warps take turns.
+template <int kHeadDim>
+__device__ void Stream(const AttentionWork& work, const Part& part, int kv_head, uint32_t shared,
+                       const uint32_t (&query)[Shape<kHeadDim>::kSteps][2],
+                       State<kHeadDim>& state) {
+  using S = Shape<kHeadDim>;
+  const int warp = static_cast<int>(threadIdx.x) / kLanes;
+  const int64_t head_offset = int64_t{kv_head} * kHeadDim;
+  const int32_t* pages = work.pages + work.page_begin[part.sequence];
+  const uint32_t stages = shared + static_cast<uint32_t>(warp * S::kWarpBytes);
+  const int stride = Warps() * kTile;
+  int fetch = part.begin + warp * kTile;
+  int page = fetch < part.end ? pages[fetch / work.tokens_per_page] : 0;
+  const auto fetch_next = [&](int stage) {
+    if (fetch < part.end) {
+      FetchTile<kHeadDim>(work, part, fetch, page, head_offset,
+                          stages + static_cast<uint32_t>(stage * 2 * S::kTileBytes));
+      fetch += stride;
+      if (fetch < part.end) page = pages[fetch / work.tokens_per_page];
+    }
+    asm volatile("cp.async.commit_group;");
+  };
+#pragma unroll
+  for (int stage = 0; stage < kStages - 1; ++stage) fetch_next(stage);
+  int stage = 0;
+  for (int first = part.begin + warp * kTile; first < part.end; first += stride) {
+    asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2));
+    __syncwarp();
+    fetch_next(stage == 0 ? kStages - 1 : stage - 1);
+    UseTile<kHeadDim>(stages + static_cast<uint32_t>(stage * 2 * S::kTileBytes), query,
+                      part.end - first, work.scale * kLog2E, state);
+    stage = stage + 1 == kStages ? 0 : stage + 1;
+  }
+  asm volatile("cp.async.wait_group 0;");
+}
+
+/// The warps' states, side by side in shared memory.
+template <int kHeadDim>
+struct Shared {
+  float out[kMaxWarps][kQueries][kHeadDim];
+  float max[kMaxWarps][kQueries];
+  float sum[kMaxWarps][kQueries];
+};
+
+template <int kHeadDim>
+__device__ void Share(const State<kHeadDim>& state, Shared<kHeadDim>& shared) {
+  const int warp = static_cast<int>(threadIdx.x) / kLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+#pragma unroll
+  for (int q = 0; q < 2; ++q) {
+    float sum = state.sum[q];
+#pragma unroll
+    for (int offset = 4; offset < kLanes; offset *= 2)
+      sum += __shfl_xor_sync(0xffffffffU, sum, offset);
+    if (lane < 4) {
+      shared.max[warp][lane * 2 + q] = state.max[q];
+      shared.sum[warp][lane * 2 + q] = sum;
+    }
+  }
+#pragma unroll
+  for (int step = 0; step < Shape<kHeadDim>::kSteps; ++step)
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      shared.out[warp][lane % 4 * 2 + i % 2][step * 16 + lane / 4 + i / 2 * 8] = state.out[step][i];
+}
+
+__device__ void StoreRounded(void* out, int64_t at, float4 x) {
+  auto* pairs = reinterpret_cast<__nv_bfloat162*>(static_cast<__nv_bfloat16*>(out) + at);
+  pairs[0] = __floats2bfloat162_rn(x.x, x.y);
+  pairs[1] = __floats2bfloat162_rn(x.z, x.w);
+}
+
+__device__ void Accumulate(float4& sum, float4 x, float weight) {
+  sum.x = fmaf(x.x, weight, sum.x);
+  sum.y = fmaf(x.y, weight, sum.y);
+  sum.z = fmaf(x.z, weight, sum.z);
+  sum.w = fmaf(x.w, weight, sum.w);
+}
+
+/// The part's result: to the output when it is the only one, else to its place among the parts.
+template <int kHeadDim>
+__device__ void WritePart(const AttentionWork& work, const Part& part, int kv_head,
+                          const Shared<kHeadDim>& shared) {
+  constexpr int kQuads = kHeadDim / 4;
+  const int group = work.heads / work.kv_heads;
+  for (int i = static_cast<int>(threadIdx.x); i < group * kQuads; i += Threads()) {
+    const int q = i / kQuads;
+    const int d = i % kQuads * 4;
+    float max = -INFINITY;
+    for (int w = 0; w < Warps(); ++w) max = fmaxf(max, shared.max[w][q]);
+    float total = 0.0F;
+    float4 sum = {};
+    for (int w = 0; w < Warps(); ++w) {
+      const float weight = max == -INFINITY ? 0.0F : Exp2(shared.max[w][q] - max);
+      total += shared.sum[w][q] * weight;
+      Accumulate(sum, *reinterpret_cast<const float4*>(&shared.out[w][q][d]), weight);
+    }
+    const float inverse = total > 0.0F ? 1.0F / total : 0.0F;
+    sum = {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse};
+    const int head = kv_head * group + q;
+    if (part.count == 1) {
+      StoreRounded(work.out,
+                   (int64_t{work.first_row[part.sequence]} * work.heads + head) * kHeadDim + d,
+                   sum);
+      continue;
+    }
+    const int64_t at = int64_t{work.partial_begin[part.sequence] + part.index} * work.heads + head;
+    *reinterpret_cast<float4*>(work.partial + at * kHeadDim + d) = sum;
+    if (d == 0) work.partial_log2[at] = max + log2f(total);
+  }
+}
+
+/// Of a row and kv head, by the block that ended last: parts in the order of their tokens.
+template <int kHeadDim>
+__device__ void MergeParts(const AttentionWork& work, const Part& part, int kv_head,
+                           float* weights) {
+  constexpr int kQuads = kHeadDim / 4;
+  const int group = work.heads / work.kv_heads;
+  const int64_t first = int64_t{work.partial_begin[part.sequence]} * work.heads + kv_head * group;
+  for (int i = static_cast<int>(threadIdx.x); i < group * part.count; i += Threads())
+    weights[i] = __ldcg(work.partial_log2 + first + i / group * work.heads + i % group);
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < group * kQuads; i += Threads()) {
+    const int q = i / kQuads;
+    const int d = i % kQuads * 4;
+    float max = -INFINITY;
+    for (int p = 0; p < part.count; ++p) max = fmaxf(max, weights[p * group + q]);
+    float total = 0.0F;
+    float4 sum = {};
+#pragma unroll 8
+    for (int p = 0; p < part.count; ++p) {
+      const float weight = Exp2(weights[p * group + q] - max);
+      const float* from = work.partial + (first + int64_t{p} * work.heads + q) * kHeadDim + d;
+      total += weight;
+      Accumulate(sum, __ldcg(reinterpret_cast<const float4*>(from)), weight);
+    }
+    const float inverse = 1.0F / total;
+    const int head = kv_head * group + q;
+    StoreRounded(work.out,
+                 (int64_t{work.first_row[part.sequence]} * work.heads + head) * kHeadDim + d,
+                 {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse});
+  }
+}
+
+/// Whether all other parts of the row and kv head are written, and visible to this block.
+__device__ bool EndsLast(const AttentionWork& work, const Part& part, int kv_head) {
+  __shared__ bool last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    int32_t* counter = work.counters + part.sequence * work.kv_heads + kv_head;
+    last = atomicAdd(counter, 1) == part.count - 1;
+    if (last) *counter = 0;
+  }
+  __syncthreads();
+  if (last) __threadfence();
+  return last;
+}
+
+template <int kHeadDim>
+__global__ void __launch_bounds__(kMaxWarps* kLanes, 1) DecodeAttention(const AttentionWork work) {
+  extern __shared__ uint4 memory[];
+#if __CUDA_ARCH__ >= 900
+  cudaGridDependencySynchronize();
+#endif
+  const auto item = static_cast<int>(blockIdx.x);
+  const auto kv_head = static_cast<int>(blockIdx.y);
+  const bool valid = work.item_valid[item];
+  Part part;
+  part.sequence = work.item_sequence[item];
+  part.index = work.item_chunk[item];
+  const int chunk = *work.chunk;
+  if (!valid) return;
+  const int length = work.kv_length[part.sequence];
+  const int row = work.first_row[part.sequence];
+  part.count = length <= chunk ? 1 : (length + chunk - 1) / chunk;
+  part.begin = part.index * chunk;
+  part.end = min(part.begin + chunk, length);
+  const int group = work.heads / work.kv_heads;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  uint32_t query[Shape<kHeadDim>::kSteps][2] = {};
+  if (lane / 4 < group) {
+    const auto* from = static_cast<const __nv_bfloat16*>(work.queries) +
+                       (int64_t{row} * work.heads + kv_head * group + lane / 4) * kHeadDim +
+                       lane % 4 * 2;
+#pragma unroll
+    for (int step = 0; step < Shape<kHeadDim>::kSteps; ++step) {
+      query[step][0] = *reinterpret_cast<const uint32_t*>(from + step * 16);
+      query[step][1] = *reinterpret_cast<const uint32_t*>(from + step * 16 + 8);
+    }
+  }
+  State<kHeadDim> state;
+  Stream<kHeadDim>(work, part, kv_head, SharedAddress(memory), query, state);
+  __syncthreads();
+  auto& shared = *reinterpret_cast<Shared<kHeadDim>*>(memory);
+  static_assert(sizeof(Shared<kHeadDim>) <= kMaxWarps / 2 * Shape<kHeadDim>::kWarpBytes);
+  static_assert(kMaxDecodeParts * kQueries * sizeof(float) <=
+                kMaxWarps / 2 * Shape<kHeadDim>::kWarpBytes);
+  Share(state, shared);
+  __syncthreads();
+  WritePart(work, part, kv_head, shared);
+  if (part.count == 1 || !EndsLast(work, part, kv_head)) return;
+  MergeParts<kHeadDim>(work, part, kv_head, reinterpret_cast<float*>(memory));
+}
+
+template <int kHeadDim>
+cudaError_t CountWarps(int* warps) {
+  int device = 0;
+  int most = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess)
+    error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  *warps = most >= kMaxWarps * Shape<kHeadDim>::kWarpBytes ? kMaxWarps : kMaxWarps / 2;
+  return error;
+}
+
+template <int kHeadDim>
+cudaError_t Prepare() {
+  int warps = 0;
+  const cudaError_t error = CountWarps<kHeadDim>(&warps);
+  if (error != cudaSuccess) return error;
+  return cudaFuncSetAttribute(DecodeAttention<kHeadDim>,
+                              cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              warps * Shape<kHeadDim>::kWarpBytes);
+}
+
+template <int kHeadDim>
+cudaError_t Launch(const AttentionWork& work, cudaStream_t stream) {
+  int warps = 0;
+  const cudaError_t error = CountWarps<kHeadDim>(&warps);
+  if (error != cudaSuccess) return error;
+  const dim3 grid(static_cast<uint32_t>(work.items), static_cast<uint32_t>(work.kv_heads));
+  return LaunchOverlapped(DecodeAttention<kHeadDim>, grid,
+                          dim3(static_cast<uint32_t>(warps * kLanes)),
+                          static_cast<size_t>(warps * Shape<kHeadDim>::kWarpBytes), stream, work);
+}
+
+}  // namespace
+
+cudaError_t PrepareDecodeAttention() {
+  const cudaError_t error = Prepare<64>();
+  return error != cudaSuccess ? error : Prepare<128>();
+}
+
+cudaError_t LaunchDecodeAttention(const AttentionWork& work, cudaStream_t stream) {
+  return work.head_dim == 64 ? Launch<64>(work, stream) : Launch<128>(work, stream);
+}
+
+}  // namespace weft::ops::cuda

@@ -1,0 +1,117 @@
+#include "ops/cuda/gemm.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/thread_role.h"
+#include "device/cuda/cuda_device.h"
+#include "ops/cuda/poisoned_elements_for_test.h"
+#include "ops/cuda/row_padding.h"
+
+namespace weft::ops::cuda {
+namespace {
+
+class GemmTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto device = device::cuda::CreateDevice(AssertMayBlock);
+    if (!device.ok()) GTEST_SKIP() << device.error().message;
+    device_ = std::move(device).value();
+  }
+
+  std::unique_ptr<device::Device> device_;
+};
+
+struct Shape {
+  int32_t rows, out, in;
+};
+
+TEST_F(GemmTest, LikeSumsInDouble) {
+  const auto gemm = std::move(Gemm::Create(*device_, false)).value();
+  for (const DType dtype : {DType::kBFloat16, DType::kFloat32})
+    for (const DType out_dtype : {dtype, DType::kFloat32})
+      for (const bool add : {false, true})
+        for (const Shape shape :
+             {Shape{1, 64, 64}, Shape{3, 101, 48}, Shape{16, 576, 1536}, Shape{130, 96, 576}}) {
+          SCOPED_TRACE(::testing::Message()
+                       << shape.rows << "x" << shape.out << "x" << shape.in << " of type "
+                       << static_cast<int>(dtype) << " to " << static_cast<int>(out_dtype)
+                       << (add ? " added" : ""));
+          const int64_t stride = (shape.out + 15) / 16 * 16;
+          const auto in = static_cast<size_t>(shape.in);
+          const auto weight = RandomElements(static_cast<size_t>(shape.out) * in, 0.05F, dtype, 1);
+          const auto h = RandomElements(static_cast<size_t>(shape.rows) * in, 1.0F, dtype, 2);
+          const auto before =
+              RandomElements(static_cast<size_t>(shape.rows * stride), 1.0F, out_dtype, 3);
+          const PoisonedElements device_weight(dtype, weight);
+          const PoisonedElements device_h(dtype, h);
+          const PoisonedElements d = PoisonedElements(out_dtype, before);
+          GemmParams params;
+          params.dtype = dtype;
+          params.out_dtype = out_dtype;
+          params.weight = device_weight.data();
+          params.h = device_h.data();
+          params.c = add ? d.data() : nullptr;
+          params.d = d.data();
+          params.rows = shape.rows;
+          params.out = shape.out;
+          params.in = shape.in;
+          params.h_stride = shape.in;
+          params.d_stride = stride;
+          gemm->Launch(params, nullptr);
+          const auto actual = d.Get();
+          for (int64_t row = 0; row < shape.rows; ++row)
+            for (int64_t column = 0; column < stride; ++column) {
+              const auto at = static_cast<size_t>(row * stride + column);
+              if (column >= shape.out) {
+                ASSERT_EQ(actual[at], before[at]);
+                continue;
+              }
+              double product = 0;
+              for (size_t k = 0; k < in; ++k)
+                product += double{h[static_cast<size_t>(row) * in + k]} *
+                           weight[static_cast<size_t>(column) * in + k];
+              const double expected = product + (add ? before[at] : 0.0F);
+              // Some of the library's kernels round the product before they add.
+              const double size = std::abs(product) + (add ? std::abs(before[at]) : 0.0F);
+              const double tolerance =
+                  out_dtype == DType::kBFloat16 ? size / 128 + 1e-3 : 2e-4 + size * 1e-5;
+              ASSERT_NEAR(actual[at], expected, tolerance);
+            }
+        }
+}
+
+TEST_F(GemmTest, DeterministicRowsDoNotDependOnTheirNumber) {
+  const auto gemm = std::move(Gemm::Create(*device_, true)).value();
+  constexpr int32_t kOut = 1024;
+  constexpr int32_t kIn = 4096;
+  constexpr int32_t kMost = 512;
+  const PoisonedElements weight(DType::kBFloat16,
+                                RandomElements(size_t{kOut} * kIn, 0.05F, DType::kBFloat16, 1));
+  const PoisonedElements h(DType::kBFloat16,
+                           RandomElements(size_t{kMost} * kIn, 1.0F, DType::kBFloat16, 2));
+  std::vector<float> first;
+  for (const int32_t rows : {kMost, 1, 2, 4, 8, 16, 24, 40, 64, 112, 256, 320}) {
+    SCOPED_TRACE(rows);
+    ASSERT_EQ(PaddedRows(rows), rows);
+    const PoisonedElements d(DType::kFloat32, size_t{kOut} * static_cast<size_t>(rows));
+    GemmParams params;
+    params.out_dtype = DType::kFloat32;
+    params.weight = weight.data();
+    params.h = h.data();
+    params.d = d.data();
+    params.rows = rows;
+    params.out = kOut;
+    params.in = kIn;
+    params.h_stride = kIn;
+    params.d_stride = kOut;
+    gemm->Launch(params, nullptr);
+    const auto actual = d.Get();
+    if (first.empty()) first = actual;
+    for (size_t i = 0; i < actual.size(); ++i) ASSERT_EQ(actual[i], first[i]) << i;
+  }
+}
+
+}  // namespace
+}  // namespace weft::ops::cuda

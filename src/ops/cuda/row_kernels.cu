@@ -1,0 +1,122 @@
+#include "ops/cuda/elements.cuh"
+#include "ops/cuda/row_kernels.h"
+
+namespace weft::ops::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
+
+template <typename T>
+__global__ void Embed(const T* table, const int32_t* tokens, float* x, int32_t width) {
+  const T* from = table + int64_t{tokens[blockIdx.x]} * width;
+  float* to = x + int64_t{blockIdx.x} * width;
+  for (int i = static_cast<int>(threadIdx.x) * 8; i < width; i += kThreads * 8) {
+    float values[8];
+    LoadEight(from + i, values);
+    StoreEight(values, to + i);
+  }
+}
+
+/// s = x + delta of a row, eight at a time.
+template <typename T>
+__device__ void LoadSum(const float* x, const T* delta, float* values) {
+  LoadEight(x, values);
+  if (delta == nullptr) return;
+  float added[8];
+  LoadEight(delta, added);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) values[i] += added[i];
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads) RmsNorm(RmsNormParams params) {
+  __shared__ float sums[kWarps];
+  const int width = params.width;
+  const int64_t source =
+      (params.source_rows != nullptr ? params.source_rows[blockIdx.x] : int64_t{blockIdx.x}) *
+      width;
+  float* from = params.x + source;
+  const T* delta = params.delta != nullptr ? static_cast<const T*>(params.delta) + source : nullptr;
+  T* to = static_cast<T*>(params.out) + int64_t{blockIdx.x} * width;
+  const int first = static_cast<int>(threadIdx.x) * 8;
+  float sum = 0.0F;
+  for (int i = first; i < width; i += kThreads * 8) {
+    float values[8];
+    LoadSum(from + i, delta != nullptr ? delta + i : nullptr, values);
+#pragma unroll
+    for (const float value : values) sum += value * value;
+  }
+  sum = SumOfWarp(sum);
+  if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
+  __syncthreads();
+  sum = 0.0F;
+#pragma unroll
+  for (const float part : sums) sum += part;
+  const float inverse = 1.0F / sqrtf(sum / static_cast<float>(width) + params.epsilon);
+  for (int i = first; i < width; i += kThreads * 8) {
+    float values[8];
+    float weights[8];
+    LoadSum(from + i, delta != nullptr ? delta + i : nullptr, values);
+    if (params.keep_sum && delta != nullptr) StoreEight(values, from + i);
+    LoadEight(params.weight + i, weights);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) values[j] = values[j] * inverse * weights[j];
+    StoreEight(values, to + i);
+  }
+}
+
+template <typename T>
+__global__ void SiluMultiply(const T* gate_up, T* out, int32_t width) {
+  const int i = static_cast<int>(blockIdx.y * kThreads + threadIdx.x) * 8;
+  if (i >= width) return;
+  const T* row = gate_up + int64_t{blockIdx.x} * 2 * width;
+  float gate[8];
+  float up[8];
+  LoadEight(row + i, gate);
+  LoadEight(row + width + i, up);
+#pragma unroll
+  for (int j = 0; j < 8; ++j) gate[j] = gate[j] / (1.0F + __expf(-gate[j])) * up[j];
+  StoreEight(gate, out + int64_t{blockIdx.x} * width + i);
+}
+
+__global__ void AddBias(const float* bias, float* x, int32_t width) {
+  const int i = static_cast<int>(blockIdx.y * kThreads + threadIdx.x);
+  if (i < width) x[int64_t{blockIdx.x} * width + i] += bias[i];
+}
+
+unsigned BlocksFor(int32_t width, int per_thread) {
+  return static_cast<unsigned>((width + kThreads * per_thread - 1) / (kThreads * per_thread));
+}
+
+}  // namespace
+
+void LaunchEmbed(const EmbedParams& params, cudaStream_t stream) {
+  WithElement(params.dtype, [&](auto element) {
+    using T = decltype(element);
+    Embed<T><<<static_cast<unsigned>(params.rows), kThreads, 0, stream>>>(
+        static_cast<const T*>(params.table), params.tokens, params.x, params.width);
+  });
+}
+
+void LaunchRmsNorm(const RmsNormParams& params, cudaStream_t stream) {
+  WithElement(params.dtype, [&](auto element) {
+    RmsNorm<decltype(element)><<<static_cast<unsigned>(params.rows), kThreads, 0, stream>>>(params);
+  });
+}
+
+void LaunchSiluMultiply(const SiluMultiplyParams& params, cudaStream_t stream) {
+  const dim3 grid(static_cast<unsigned>(params.rows), BlocksFor(params.width, 8));
+  WithElement(params.dtype, [&](auto element) {
+    using T = decltype(element);
+    SiluMultiply<T><<<grid, kThreads, 0, stream>>>(static_cast<const T*>(params.gate_up),
+                                                   static_cast<T*>(params.out), params.width);
+  });
+}
+
+void LaunchAddBias(const AddBiasParams& params, cudaStream_t stream) {
+  const dim3 grid(static_cast<unsigned>(params.rows), BlocksFor(params.width, 1));
+  AddBias<<<grid, kThreads, 0, stream>>>(params.bias, params.x, params.width);
+}
+
+}  // namespace weft::ops::cuda

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace weft::ops::cuda {
+
+/// A slot is what a step's planners wrote on the host, laid out like its place on the device. It
+/// begins with a table of kMaxSegments pairs (offset, bytes; multiples of 16 apart) that says what
+/// was filled; unused pairs are zero.
+inline constexpr int32_t kMaxSegments = 16;
+
+/// Brings a slot's segments (memory of the host that the device can read) to their place on the
+/// device, by a kernel: it cannot queue behind copies of adapters. The slot may be written again
+/// once that kernel has run.
+cudaError_t LaunchSlotUpload(const std::byte* slot, std::byte* place, cudaStream_t stream);
+
+}  // namespace weft::ops::cuda
