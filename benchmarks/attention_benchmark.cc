@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "benchmarks/ceilings.h"
 #include "benchmarks/packed_values.h"
 #include "ops/kv_layout.h"
 
@@ -54,6 +55,7 @@ void BM_Attention(benchmark::State& state) {
     }
   state.counters["GFLOP/s"] =
       benchmark::Counter(flop * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  ReportShare(state, 1, DType::kBFloat16, flop, 0);
 }
 BENCHMARK(BM_Attention)
     ->Args({1, 128})

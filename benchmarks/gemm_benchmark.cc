@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "benchmarks/ceilings.h"
 #include "benchmarks/packed_values.h"
 
 namespace weft {
@@ -37,12 +38,16 @@ void Gemm(benchmark::State& state, DType dtype) {
         args.c_stride = out;
         args.rows = std::min(kRowBlock, rows - row);
         args.panels = 2;
+        args.next = panel + 2 == out / 16 ? nullptr
+                                          : weights + int64_t{panel + 2} * 16 * in * SizeOf(dtype);
         kernels.gemm(args);
       }
   }
   state.counters["GFLOP/s"] = benchmark::Counter(2e-9 * static_cast<double>(weight) * rows,
                                                  benchmark::Counter::kIsIterationInvariantRate);
   state.SetBytesProcessed(state.iterations() * weight * SizeOf(dtype));
+  ReportShare(state, 1, dtype, 2.0 * static_cast<double>(weight) * rows,
+              copies > 1 ? static_cast<double>(weight * SizeOf(dtype)) : 0.0);
 }
 
 void Shapes(benchmark::internal::Benchmark* benchmark) {

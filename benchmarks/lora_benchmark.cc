@@ -1,6 +1,7 @@
 // The two halves of a LoRA on SmolLM2-135M's gate projection (576 -> 1536), one thread.
 #include <benchmark/benchmark.h>
 
+#include "benchmarks/ceilings.h"
 #include "benchmarks/packed_values.h"
 
 namespace weft {
@@ -33,6 +34,7 @@ void BM_LoraShrink(benchmark::State& state) {
     }
   state.counters["GFLOP/s"] =
       benchmark::Counter(2e-9 * kIn * rank * rows, benchmark::Counter::kIsIterationInvariantRate);
+  ReportShare(state, 1, DType::kBFloat16, 2.0 * kIn * rank * rows, 0);
 }
 BENCHMARK(BM_LoraShrink)->ArgsProduct({{16, 64, 128}, {1, 8, 64, 512}});
 
@@ -62,6 +64,7 @@ void BM_LoraExpand(benchmark::State& state) {
       }
   state.counters["GFLOP/s"] =
       benchmark::Counter(2e-9 * kOut * rank * rows, benchmark::Counter::kIsIterationInvariantRate);
+  ReportShare(state, 1, DType::kBFloat16, 2.0 * kOut * rank * rows, 0);
 }
 BENCHMARK(BM_LoraExpand)->ArgsProduct({{16, 64, 128}, {1, 8, 64, 512}});
 

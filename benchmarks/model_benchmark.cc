@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/bfloat16.h"
+#include "benchmarks/ceilings.h"
 #include "device/device.h"
 #include "model/transformer.h"
 
@@ -133,12 +134,37 @@ model::ForwardBatch MakeBatch(int32_t sequences, int32_t rows, int32_t position,
   return batch;
 }
 
+/// What a step must compute, and read from memory: every weight once, the KV of each sequence, its
+/// own adapter.
+void ReportStep(benchmark::State& state, int32_t sequences, int32_t rows, int32_t position,
+                int32_t rank) {
+  const ModelConfig config = SmolLm();
+  double layer = 0;
+  double adapter = 0;
+  for (const Projection projection : kAllProjections) {
+    const double in = config.InputSize(projection);
+    const double out = config.OutputSize(projection);
+    layer += in * out;
+    adapter += (in + out) * rank;
+  }
+  const double head = double(config.vocabulary) * config.hidden;
+  const double all_rows = double(sequences) * rows;
+  const double context = position + (rows + 1) / 2.0;
+  const double attention = 4.0 * context * config.heads * config.head_dim;
+  const double kv = 4.0 * (position + rows) * config.kv_heads * config.head_dim;
+  ReportShare(
+      state, 2, DType::kBFloat16,
+      2.0 * sequences * head + all_rows * config.layers * (2.0 * (layer + adapter) + attention),
+      2.0 * head + config.layers * (2.0 * layer + sequences * (2.0 * adapter + kv)));
+  state.counters["tokens/s"] =
+      benchmark::Counter(all_rows, benchmark::Counter::kIsIterationInvariantRate);
+}
+
 void RunStep(benchmark::State& state, int32_t sequences, int32_t rows, int32_t position,
              int32_t rank) {
   const model::ForwardBatch batch = MakeBatch(sequences, rows, position, rank);
   for (auto _ : state) benchmark::DoNotOptimize(Machine::Get().transformer().Run(batch));
-  state.counters["tokens/s"] =
-      benchmark::Counter(sequences * rows, benchmark::Counter::kIsIterationInvariantRate);
+  ReportStep(state, sequences, rows, position, rank);
 }
 
 /// Arguments: sequences, rank of each sequence's own adapter (0: none). 128 tokens of context.
@@ -175,6 +201,32 @@ BENCHMARK(BM_Prefill)
     ->Args({8, 128, 0})
     ->Args({8, 128, 16})
     ->Args({1, 64, 0})
+    ->MeasureProcessCPUTime()
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+
+/// A prompt in chunks, as the server takes it. Arguments: tokens, rows of a chunk, rank.
+void BM_PrefillInChunks(benchmark::State& state) {
+  const auto tokens = static_cast<int32_t>(state.range(0));
+  const auto chunk = static_cast<int32_t>(state.range(1));
+  const auto rank = static_cast<int32_t>(state.range(2));
+  std::vector<model::ForwardBatch> chunks;
+  const std::vector<PageIndex> pages = MakeBatch(1, tokens, 0, 0).slices.front().pages;
+  for (int32_t position = 0; position < tokens; position += chunk) {
+    chunks.push_back(MakeBatch(1, chunk, position, rank));
+    chunks.back().slices.front().pages = pages;
+    if (position + chunk == tokens) break;
+    chunks.back().samples.clear();
+    chunks.back().slices.front().first_logits_row = chunk;
+  }
+  for (auto _ : state)
+    for (const model::ForwardBatch& step : chunks)
+      benchmark::DoNotOptimize(Machine::Get().transformer().Run(step));
+  ReportStep(state, 1, tokens, 0, rank);
+}
+BENCHMARK(BM_PrefillInChunks)
+    ->Args({2048, 512, 0})
+    ->Args({2048, 512, 16})
     ->MeasureProcessCPUTime()
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);

@@ -21,6 +21,19 @@ function(weft_test name)
   set_tests_properties(${name} PROPERTIES TIMEOUT 900)
 endfunction()
 
+# Runs the tests of `name` that FILTER takes with each instruction set, as tests of their own. The
+# environment variable caps what the machine has.
+function(weft_test_with_each_isa name)
+  if(NOT WEFT_BUILD_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "FILTER" "" ${ARGN})
+  foreach(isa avx2 avx512bf16)
+    add_test(NAME ${name}_${isa} COMMAND ${name} --gtest_filter=${ARG_FILTER})
+    set_tests_properties(${name}_${isa} PROPERTIES TIMEOUT 900 ENVIRONMENT WEFT_CPU_ISA=${isa})
+  endforeach()
+endfunction()
+
 function(weft_fuzzer name)
   if(NOT WEFT_BUILD_FUZZERS)
     return()

@@ -38,6 +38,13 @@ std::vector<AdapterRecord*> AdapterCache::Records() {
   return all;
 }
 
+std::vector<AdapterRecord*> AdapterCache::Watched() const {
+  std::vector<AdapterRecord*> watched;
+  watched.reserve(watched_.size());
+  for (const auto& [version, record] : watched_) watched.push_back(record);
+  return watched;
+}
+
 // Loading
 
 bool AdapterCache::StartRead(AdapterRecord& record) {
@@ -63,7 +70,7 @@ bool AdapterCache::TryRead(AdapterRecord& record) {
   auto allocated = host_pool_.Allocate(pages, memory::PageUse::kAdapter);
   if (!allocated) return false;
   record.host_pages = *std::move(allocated);
-  ++host_images_;
+  host_images_.emplace(record.version, &record);
   ++reads_in_flight_;
   record.read_cancelled = std::make_shared<CancelFlag>(false);
   ReadJob job{record.version, record.opened, {}, record.read_cancelled};
@@ -76,8 +83,8 @@ bool AdapterCache::TryRead(AdapterRecord& record) {
 
 bool AdapterCache::MakeHostRoom(int32_t pages, const AdapterRecord& wanting) {
   std::vector<AdapterRecord*> victims;
-  for (const auto& [version, record] : records_) {
-    if (HostEvictable(*record, wanting)) victims.push_back(record.get());
+  for (const auto& [version, record] : host_images_) {
+    if (HostEvictable(*record, wanting)) victims.push_back(record);
   }
   // First what no waiting request needs, longest unused first; then what is needed last.
   std::stable_sort(
@@ -87,7 +94,7 @@ bool AdapterCache::MakeHostRoom(int32_t pages, const AdapterRecord& wanting) {
       });
   // Nothing is given up for a read that would not fit all the same.
   int32_t room = host_pool_.free();
-  int32_t images = host_images_;
+  auto images = static_cast<int32_t>(host_images_.size());
   size_t count = 0;
   const auto fits = [&] {
     return room >= pages && (options_.max_loaded == 0 || images < options_.max_loaded);
@@ -134,11 +141,9 @@ void AdapterCache::Promote(AdapterRecord& record) { io_.Promote(record.version);
 
 AdapterRecord* AdapterCache::NextEviction(const AdapterRecord* except) const {
   AdapterRecord* victim = nullptr;
-  for (const auto& [version, record] : records_) {
-    if (record.get() == except || !record->idle_on_device()) continue;
-    if (victim == nullptr || eviction_->Rank(*record) < eviction_->Rank(*victim)) {
-      victim = record.get();
-    }
+  for (const auto& [version, record] : watched_) {
+    if (record == except || !record->idle_on_device()) continue;
+    if (victim == nullptr || eviction_->Rank(*record) < eviction_->Rank(*victim)) victim = record;
   }
   return victim;
 }
@@ -178,7 +183,7 @@ void AdapterCache::FinishHostRelease(AdapterRecord& record) {
       record.residency.device == DeviceTier::kReleasing) {
     return;
   }
-  if (!record.host_pages.empty()) --host_images_;
+  host_images_.erase(record.version);
   host_pool_.Release(record.host_pages, StepId(0));
   record.host_pages.clear();
   record.Apply(ResidencyEvent::kHostReleased);
@@ -201,7 +206,7 @@ void AdapterCache::DropUnwantedLoad(AdapterRecord& record) {
 
 void AdapterCache::Fail(AdapterRecord& record, const Error& error) {
   ++loads_by_result_["error"];
-  if (!record.host_pages.empty()) --host_images_;
+  host_images_.erase(record.version);
   host_pool_.Release(record.host_pages, StepId(0));
   record.host_pages.clear();
   record.opened.reset();
@@ -242,11 +247,19 @@ void AdapterCache::On(const AdapterOpened& message) {
 
 int32_t AdapterCache::PinnedPages() const {
   int32_t pages = 0;
-  for (const auto& [version, record] : records_) {
+  for (const auto& [version, record] : watched_) {
     const bool stays = record->residency.lifecycle == Lifecycle::kActive;
     if (record->pinned && stays) pages += record->image_pages();
   }
   return pages;
+}
+
+int32_t AdapterCache::LargestUnpinned() const {
+  int32_t largest = 0;
+  for (const auto& [version, record] : records_) {
+    if (!record->pinned) largest = std::max(largest, record->image_pages());
+  }
+  return largest;
 }
 
 /// Pinned adapters never give way, so they must leave room for the largest of the others.
@@ -255,10 +268,6 @@ Status AdapterCache::CheckRoom(const AdapterRecord& record) const {
                            ? std::min(options_.adapter_page_limit, device_pool_.total())
                            : device_pool_.total();
   const int32_t pinned = PinnedPages();
-  int32_t largest = 0;  // Of those that are not pinned.
-  for (const auto& [version, other] : records_) {
-    if (!other->pinned) largest = std::max(largest, other->image_pages());
-  }
   if (!record.pinned && pinned + record.image_pages() > room) {
     return MakeError(
         ErrorCode::kInvalidArgument,
@@ -266,6 +275,7 @@ Status AdapterCache::CheckRoom(const AdapterRecord& record) const {
         "start the server with more --lora-memory or --kv-memory",
         record.image_pages(), FormatBytes(options_.page_bytes), room, pinned);
   }
+  const int32_t largest = record.pinned ? LargestUnpinned() : 0;
   if (record.pinned && pinned + largest > room) {
     return MakeError(
         ErrorCode::kInvalidArgument,
@@ -335,6 +345,7 @@ void AdapterCache::On(const AdapterCopied& message) {
   record->table = std::make_shared<const ops::AdapterTable>(
       BuildAdapterTable(record->opened->layout, config_, pages));
   record->Apply(ResidencyEvent::kCopyDone);
+  Watch(*record);
   Touch(*record);
   record->resident_since = now_;
 }
@@ -405,6 +416,7 @@ void AdapterCache::ReleaseEverything(AdapterRecord& record) {
 void AdapterCache::Forget(AdapterVersion version) {
   if (on_gone) on_gone(version);
   unsettled_.erase(version);
+  watched_.erase(version);
   records_.erase(version);
 }
 

@@ -61,6 +61,16 @@ class AdapterCache {
   void Unload(AdapterRecord& record);
   std::vector<AdapterRecord*> Records();
 
+  // What a turn looks at: not every adapter there is, but those in use
+
+  /// By version: every record with users, on the device, pinned, or that somebody said is wanted.
+  /// Others among them are harmless, but cost time.
+  std::vector<AdapterRecord*> Watched() const;
+  /// The record got its first user, or is wanted soon.
+  void Watch(AdapterRecord& record) { watched_.emplace(record.version, &record); }
+  /// It has no users, is not on the device, not pinned and not wanted.
+  void Unwatch(const AdapterRecord& record) { watched_.erase(record.version); }
+
   // Loading
 
   /// Begins to open and read the host image. Does nothing unless it is absent. False: no room or no
@@ -112,6 +122,7 @@ class AdapterCache {
   bool HostEvictable(const AdapterRecord& record, const AdapterRecord& wanting) const;
   bool TryRead(AdapterRecord& record);
   Status CheckRoom(const AdapterRecord& record) const;
+  int32_t LargestUnpinned() const;
   void ReleaseHost(AdapterRecord& record);
   void FinishHostRelease(AdapterRecord& record);
   void Fail(AdapterRecord& record, const Error& error);
@@ -129,6 +140,9 @@ class AdapterCache {
   const Clock& clock_;
   std::unique_ptr<EvictionPolicy> eviction_;
   std::map<AdapterVersion, std::unique_ptr<AdapterRecord>> records_;
+  std::map<AdapterVersion, AdapterRecord*> watched_;
+  /// Those that hold host pages.
+  std::map<AdapterVersion, AdapterRecord*> host_images_;
   std::map<std::string, AdapterVersion, std::less<>> names_;
   std::set<std::string, std::less<>> unloaded_names_;
   /// Opened, waiting for host pages, in the order they were asked for.
@@ -139,7 +153,6 @@ class AdapterCache {
   int64_t next_version_ = 1;
   int64_t now_ = 0;
   int32_t reads_in_flight_ = 0;
-  int32_t host_images_ = 0;
   uint64_t evictions_ = 0;
   uint64_t copied_bytes_ = 0;
   Duration copy_busy_{};

@@ -49,6 +49,7 @@ Result<AdapterRecord*> AdapterCache::Register(const std::string& name, const std
   record->pinned = pinned;
   AdapterRecord* raw = record.get();
   records_.emplace(raw->version, std::move(record));
+  if (pinned) Watch(*raw);
   if (visible) {
     names_.emplace(name, raw->version);
     unloaded_names_.erase(name);

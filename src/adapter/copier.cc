@@ -18,7 +18,8 @@ Copier::Copier(device::Device& device, const CopierOptions& options, const Clock
       spans_(std::move(spans)),
       stream_(device.CreateStream(device::StreamPriority::kCopy, "weft-copy-link")),
       throttle_(options.bytes_per_second),
-      queue_(options.page_bytes, options.piece_bytes) {
+      queue_(options.page_bytes,
+             Throttle::PieceUnder(options.bytes_per_second, options.piece_bytes)) {
   WEFT_CHECK(options_.in_flight > 0);
   for (int i = 0; i < options_.in_flight; ++i) free_events_.push_back(device.CreateEvent());
   thread_ = std::thread([this] { Run(); });

@@ -211,22 +211,26 @@ TEST_F(CopierTest, AJobCancelledWhileItWaitsNeverBegins) {
 
 TEST_F(CopierTest, StopAnswersEveryJobOnce) {
   Copier copier(manual_, options_, clock_, answers_.sink());
+  copier.Copy(Job(5, 60, 4));
+  manual_.WaitForIssued(4);  // As many as may be in flight: the others wait together.
   copier.Copy(Job(1, 0, 2));
   copier.Copy(Job(2, 20, 20));
   copier.Copy(Job(3, 100, 3));
-  manual_.WaitForIssued(4);
+  manual_.CompleteUpTo(4);
+  manual_.WaitForIssued(8);
   auto stopped = std::async(std::launch::async, [&] { copier.Stop(); });
   EXPECT_EQ(stopped.wait_for(std::chrono::milliseconds(20)), std::future_status::timeout)
       << "it must wait for what is in flight";
   manual_.CompleteUpTo(1000);
   stopped.get();
+  EXPECT_TRUE(answers_.Wait(5).status.ok());
   EXPECT_TRUE(answers_.Wait(1).status.ok());
   EXPECT_EQ(answers_.Wait(2).status.error().code, ErrorCode::kCancelled);
   EXPECT_EQ(answers_.Wait(3).status.error().code, ErrorCode::kCancelled);
   copier.Copy(Job(4, 0, 1));
   EXPECT_EQ(answers_.Wait(4).status.error().code, ErrorCode::kCancelled);
   copier.Stop();
-  EXPECT_EQ(answers_.count(), 4U);
+  EXPECT_EQ(answers_.count(), 5U);
 }
 
 TEST_F(CopierTest, DestructionJoinsAnIdleThread) {

@@ -11,36 +11,29 @@
 namespace weft::adapter {
 namespace {
 
-/// The first value that rounds to infinity in bfloat16. Costs one pass that vectorises.
-std::optional<size_t> FirstBeyondBFloat16(std::span<const float> values) {
-  // Half way between the largest finite bfloat16, 0x7f7f, and what would come after it.
-  constexpr int32_t kLargest = 0x7f7f7fff;
-  constexpr size_t kBlock = 1024;
-  const auto beyond = [](float value) {
-    return (std::bit_cast<int32_t>(value) & 0x7fffffff) > kLargest;
-  };
-  for (size_t first = 0; first < values.size(); first += kBlock) {
-    const std::span block = values.subspan(first, std::min(kBlock, values.size() - first));
-    bool any = false;
-    if (block.size() == kBlock) {
-      for (size_t i = 0; i < kBlock; ++i) any |= beyond(block[i]);
-    } else {
-      any = std::ranges::any_of(block, beyond);
-    }
-    if (!any) continue;
-    return first + static_cast<size_t>(std::ranges::find_if(block, beyond) - block.begin());
-  }
-  return std::nullopt;
-}
-
-std::span<float> Grown(std::vector<float>& values, int64_t count) {
-  if (static_cast<int64_t>(values.size()) < count) values.resize(static_cast<size_t>(count));
+/// The first `count` of `values`, which grow when they are fewer.
+template <typename T>
+std::span<T> Grown(std::vector<T>& values, int64_t count) {
+  if (std::ssize(values) < count) values.resize(static_cast<size_t>(count));
   return std::span(values).first(static_cast<size_t>(count));
 }
 
-std::span<std::byte> Grown(std::vector<std::byte>& raw, Bytes count) {
-  if (static_cast<Bytes>(raw.size()) < count) raw.resize(static_cast<size_t>(count));
-  return std::span(raw).first(static_cast<size_t>(count));
+// ops::TilePacker has a name for each type of element; here they are one.
+void PackA(const ops::TilePacker& packer, std::span<const float> a, int32_t rows, int32_t width,
+           int32_t in, std::byte* tile) {
+  packer.PackA(a, rows, width, in, tile);
+}
+void PackA(const ops::TilePacker& packer, std::span<const BFloat16> a, int32_t rows, int32_t width,
+           int32_t in, std::byte* tile) {
+  packer.PackBFloat16A(a, rows, width, in, tile);
+}
+void PackB(const ops::TilePacker& packer, std::span<const float> b, int32_t rank, int32_t first,
+           int32_t columns, int32_t width, int32_t out, std::byte* tile) {
+  packer.PackB(b, rank, first, columns, width, out, tile);
+}
+void PackB(const ops::TilePacker& packer, std::span<const BFloat16> b, int32_t rank, int32_t first,
+           int32_t columns, int32_t width, int32_t out, std::byte* tile) {
+  packer.PackBFloat16B(b, rank, first, columns, width, out, tile);
 }
 
 }  // namespace
@@ -118,30 +111,29 @@ Status ImageRead::ReadPiece(const Piece& piece, ReadStaging& staging, ReadMonito
 
 Status ImageRead::PackPart(const checkpoint::RangePart& part, std::span<const std::byte> raw,
                            ReadStaging& staging) {
+  if (format_.packer.dtype() == DType::kBFloat16) return PackTiles(part, raw, staging.halves);
+  return PackTiles(part, raw, staging.floats);
+}
+
+template <typename Element>
+Status ImageRead::PackTiles(const checkpoint::RangePart& part, std::span<const std::byte> raw,
+                            std::vector<Element>& staging) {
   const checkpoint::TensorRef& tensor = checkpoint::PartTensor(source(), part);
-  const std::span<float> values = Grown(staging.values, tensor.rows * tensor.columns);
+  const std::span<Element> values = Grown(staging, tensor.rows * tensor.columns);
   WEFT_RETURN_IF_ERROR(checkpoint::ConvertTensor(tensor, raw, values));
-  if (format_.packer.dtype() == DType::kBFloat16) {
-    if (const auto index = FirstBeyondBFloat16(values)) {
-      return MakeError(ErrorCode::kInvalidArgument,
-                       "tensor '{}' has {} at element {}, which bfloat16 cannot hold; serve it "
-                       "with --dtype float32",
-                       tensor.name, values[*index], *index);
-    }
-  }
   const auto module = static_cast<size_t>(part.module);
   const ModuleShape& shape = opened_->layout.modules[module];
   for (size_t i = first_tile_[module]; i < first_tile_[module + 1]; ++i) {
     const TilePlacement& tile = opened_->layout.tiles[i];
     const int32_t ranks = std::min(tile.width, shape.rank - tile.first_rank);
     if (part.is_b) {
-      format_.packer.PackB(values, shape.rank, tile.first_rank, ranks, tile.width, shape.out,
-                           Address(tile.b));
+      PackB(format_.packer, std::span<const Element>(values), shape.rank, tile.first_rank, ranks,
+            tile.width, shape.out, Address(tile.b));
     } else {
       const auto first = static_cast<size_t>(tile.first_rank) * static_cast<size_t>(shape.in);
       const auto count = static_cast<size_t>(ranks) * static_cast<size_t>(shape.in);
-      format_.packer.PackA(values.subspan(first, count), ranks, tile.width, shape.in,
-                           Address(tile.a));
+      PackA(format_.packer, std::span<const Element>(values.subspan(first, count)), ranks,
+            tile.width, shape.in, Address(tile.a));
     }
   }
   return OkStatus();

@@ -8,6 +8,7 @@
 
 #include "adapter/load_span.h"
 #include "adapter/loading.h"
+#include "base/bfloat16.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -38,7 +39,8 @@ class ReadMonitor {
 /// Memory that a thread reuses from layer to layer.
 struct ReadStaging {
   std::vector<std::byte> raw;
-  std::vector<float> values;
+  std::vector<float> floats;
+  std::vector<BFloat16> halves;
 };
 
 /// One reading of an adapter's files into an image, layer by layer. Threads may read different
@@ -71,6 +73,9 @@ class ImageRead {
   Status ReadPiece(const Piece& piece, ReadStaging& staging, ReadMonitor& monitor);
   Status PackPart(const checkpoint::RangePart& part, std::span<const std::byte> raw,
                   ReadStaging& staging);
+  template <typename Element>
+  Status PackTiles(const checkpoint::RangePart& part, std::span<const std::byte> raw,
+                   std::vector<Element>& staging);
   std::byte* Address(ImageOffset place) const;
   Status CheckUnchanged() const;
   /// An error of files that changed meanwhile is about the change.

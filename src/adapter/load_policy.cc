@@ -10,6 +10,7 @@ class Blocking final : public LoadPolicy {
     return situation.stepped_since_loads || !situation.runnable;
   }
   bool MayRunStep(const LoadSituation& situation) const override {
+    if (situation.step_in_flight && situation.loads_wanted) return false;
     return situation.loads_pending == 0;
   }
 };

@@ -202,6 +202,29 @@ TEST_F(LoaderTest, ThreadsShareOneAdapterAndTakeItsLayersInOrder) {
   EXPECT_EQ(threads.size(), 2U);
 }
 
+TEST_F(LoaderTest, TheCapHoldsForAllThreadsTogether) {
+  std::mutex mutex;
+  Bytes bytes = 0;
+  std::optional<Moment> begin;
+  Moment end{};
+  spans_ = [&](const LoadSpan& span) {
+    if (span.kind != LoadSpan::Kind::kRead) return;
+    const std::lock_guard lock(mutex);
+    begin = std::min(begin.value_or(span.begin), span.begin);
+    end = std::max(end, span.end);
+    bytes += span.bytes;
+  };
+  options_.bytes_per_second = 400'000;
+  Start();
+  for (int version = 0; version < 4; ++version) Read(version);
+  for (int version = 0; version < 4; ++version) ASSERT_TRUE(reads_.Wait(version).status.ok());
+  loader_->Stop();
+  const double wanted = static_cast<double>(bytes) / static_cast<double>(options_.bytes_per_second);
+  ASSERT_GT(wanted, 0.3) << "too short to tell";
+  // A busy machine may be slower than the cap, never faster. One piece and the credit are free.
+  EXPECT_GT(Seconds(end - *begin), 0.95 * wanted - 2 * Seconds(Throttle::kCredit));
+}
+
 TEST_F(LoaderTest, AnOpenOvertakesReadsThatWait) {
   options_.threads = 1;
   Gate gate;

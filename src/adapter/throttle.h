@@ -14,6 +14,10 @@ class Throttle {
  public:
   static constexpr Duration kCredit = std::chrono::milliseconds(20);
 
+  /// The largest piece that should be moved at once, at most `usual`: so little that a second has
+  /// fifty. With it, and what kCredit adds, any second moves the capped rate within 5 %.
+  static Bytes PieceUnder(Bytes bytes_per_second, Bytes usual);
+
   /// 0: no cap.
   explicit Throttle(Bytes bytes_per_second);
 

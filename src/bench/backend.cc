@@ -96,6 +96,32 @@ Result<JsonMembers> ParseJsonMembers(std::string_view json) {
   return members;
 }
 
+Result<AdapterMembers> ParseAdapterMembers(std::string_view json) {
+  const auto wrong = [](std::string_view why) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "--lora-request-body must be a JSON object of adapter names, each with a JSON "
+                     "object: {}",
+                     why);
+  };
+  simdjson::dom::parser parser;
+  simdjson::dom::object object;
+  const simdjson::padded_string padded(json);
+  if (const auto error = parser.parse(padded).get_object().get(object)) {
+    return wrong(simdjson::error_message(error));
+  }
+  AdapterMembers adapters;
+  for (const auto& [name, value] : object) {
+    simdjson::dom::object members;
+    if (value.get_object().get(members) != simdjson::SUCCESS) {
+      return wrong(fmt::format("'{}' has {}", name, simdjson::minify(value)));
+    }
+    for (const auto& [key, member] : members) {
+      Set(adapters[std::string(name)], key, simdjson::minify(member));
+    }
+  }
+  return adapters;
+}
+
 std::string BuildRequestBody(Protocol protocol, const RequestSettings& settings,
                              const DatasetRow& row, int64_t output_tokens,
                              const std::optional<std::string>& adapter) {
@@ -107,6 +133,10 @@ std::string BuildRequestBody(Protocol protocol, const RequestSettings& settings,
     // SGLang takes the adapter from lora_path, vLLM from model.
     Set(members, "model", JsonString(*adapter));
     Set(members, "lora_path", JsonString(*adapter));
+  }
+  if (const auto own = settings.adapter_extra.find(adapter.value_or(""));
+      own != settings.adapter_extra.end()) {
+    for (const auto& [key, value] : own->second) Set(members, key, value);
   }
   std::string body = "{";
   for (const auto& [key, value] : members) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -35,13 +36,20 @@ using JsonMembers = std::vector<std::pair<std::string, std::string>>;
 /// Parses `--extra-request-body`.
 Result<JsonMembers> ParseJsonMembers(std::string_view json);
 
+/// Members for the requests of one adapter, by its name; "" is the base model.
+using AdapterMembers = std::map<std::string, JsonMembers>;
+
+/// Parses `--lora-request-body`: a JSON object of objects.
+Result<AdapterMembers> ParseAdapterMembers(std::string_view json);
+
 /// What is the same in every request of a run.
 struct RequestSettings {
   std::string model;
   bool stream = true;
   bool ignore_eos = true;
   bool return_logprob = false;
-  JsonMembers extra;  ///< Overrides members of the same name.
+  JsonMembers extra;             ///< Overrides members of the same name.
+  AdapterMembers adapter_extra;  ///< Overrides those in turn, in requests of that adapter.
 };
 
 /// The JSON body that bench_serving posts. `adapter` empty: the base model.

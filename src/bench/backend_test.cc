@@ -60,6 +60,26 @@ TEST(BackendTest, ChatBody) {
             R"("max_completion_tokens":7,"stream":false,"temperature":0.0,"ignore_eos":true})");
 }
 
+TEST(BackendTest, AnAdaptersMembersAreMergedLastAndOnlyIntoItsRequests) {
+  RequestSettings settings;
+  settings.model = "m";
+  settings.extra = *ParseJsonMembers(R"({"lora": [], "n": 1})");
+  settings.adapter_extra = *ParseAdapterMembers(
+      R"({"a": {"lora": [{"id": 3, "scale": 1}]}, "": {"lora": [{"id": 0, "scale": 0}]}})");
+  const auto body = [&](const std::optional<std::string>& adapter) {
+    return BuildRequestBody(Protocol::kOpenAiCompletions, settings, TextRow(), 7, adapter);
+  };
+  EXPECT_THAT(body("a"), HasSubstr(R"("lora":[{"id":3,"scale":1}],"n":1)"));
+  EXPECT_THAT(body(std::nullopt), HasSubstr(R"("lora":[{"id":0,"scale":0}],"n":1)"));
+  EXPECT_THAT(body("b"), HasSubstr(R"("lora":[],"n":1)"));
+}
+
+TEST(BackendTest, AdapterBodiesMustBeObjectsInAnObject) {
+  EXPECT_THAT(ParseAdapterMembers(R"({"a": [1]})").error().message,
+              HasSubstr("each with a JSON object: 'a' has [1]"));
+  EXPECT_FALSE(ParseAdapterMembers("[]").ok());
+}
+
 TEST(BackendTest, ExtraBodyMustBeAnObject) {
   EXPECT_THAT(ParseJsonMembers("[1]").error().message,
               HasSubstr("--extra-request-body must be a JSON object"));

@@ -44,6 +44,7 @@ struct BenchOptions {
   bool disable_ignore_eos = false;
   bool return_logprob = false;
   std::string extra_request_body;
+  std::string lora_request_body;
   std::vector<std::pair<std::string, std::string>> headers;
 
   int warmup_requests = 1;

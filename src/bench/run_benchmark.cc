@@ -132,6 +132,9 @@ Result<RequestSettings> MakeSettings(const BenchOptions& options, const Target& 
   if (!options.extra_request_body.empty()) {
     WEFT_ASSIGN_OR_RETURN(settings.extra, ParseJsonMembers(options.extra_request_body));
   }
+  if (!options.lora_request_body.empty()) {
+    WEFT_ASSIGN_OR_RETURN(settings.adapter_extra, ParseAdapterMembers(options.lora_request_body));
+  }
   return settings;
 }
 

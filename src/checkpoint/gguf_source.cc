@@ -40,8 +40,9 @@ std::vector<std::string_view> GgufSource::Names() const {
   return names;
 }
 
-Status GgufSource::ReadRows(const TensorInfo& tensor, int64_t first_row, int64_t rows,
-                            std::span<float> into) const {
+template <typename Element>
+Status GgufSource::Read(const TensorInfo& tensor, int64_t first_row, int64_t rows,
+                        std::span<Element> into) const {
   const auto found = entries_.find(tensor.name);
   WEFT_CHECK(found != entries_.end() && tensor.shape.size() <= 2);
   const Entry& entry = found->second;
@@ -51,8 +52,8 @@ Status GgufSource::ReadRows(const TensorInfo& tensor, int64_t first_row, int64_t
   WEFT_CHECK(static_cast<int64_t>(into.size()) == rows * columns);
   Status status;
   if (!entry.permuted) {
-    status = ReadWidened(*file_, tensor.type,
-                         entry.offset + StoredBytes(tensor.type, first_row * columns), into);
+    status = ReadStored(*file_, tensor.type,
+                        entry.offset + StoredBytes(tensor.type, first_row * columns), into);
   } else if (tensor.shape.size() == 2) {
     status = ReadPermuted(entry, columns, first_row, rows, into);
   } else if (rows == 1) {
@@ -63,15 +64,16 @@ Status GgufSource::ReadRows(const TensorInfo& tensor, int64_t first_row, int64_t
 
 /// llama.cpp rotates neighbours, Hugging Face the two halves of a head: its row t * head_dim / 2 +
 /// j (t = 0, 1) lies at 2 j + t. Heads are read whole and their rows put in order.
+template <typename Element>
 Status GgufSource::ReadPermuted(const Entry& entry, int64_t columns, int64_t first_row,
-                                int64_t rows, std::span<float> into) const {
-  std::vector<float> head(static_cast<size_t>(head_dim_ * columns));
+                                int64_t rows, std::span<Element> into) const {
+  std::vector<Element> head(static_cast<size_t>(head_dim_ * columns));
   const int64_t half = head_dim_ / 2;
   const int64_t end = first_row + rows;
   for (int64_t first = first_row / head_dim_ * head_dim_; first < end; first += head_dim_) {
-    WEFT_RETURN_IF_ERROR(ReadWidened(*file_, entry.info.type,
-                                     entry.offset + StoredBytes(entry.info.type, first * columns),
-                                     head));
+    WEFT_RETURN_IF_ERROR(ReadStored(*file_, entry.info.type,
+                                    entry.offset + StoredBytes(entry.info.type, first * columns),
+                                    std::span(head)));
     for (int64_t row = std::max(first, first_row); row < std::min(first + head_dim_, end); ++row) {
       const int64_t in_head = row - first;
       const int64_t stored = 2 * (in_head % half) + in_head / half;
@@ -81,5 +83,8 @@ Status GgufSource::ReadPermuted(const Entry& entry, int64_t columns, int64_t fir
   }
   return OkStatus();
 }
+
+template Status GgufSource::Read(const TensorInfo&, int64_t, int64_t, std::span<float>) const;
+template Status GgufSource::Read(const TensorInfo&, int64_t, int64_t, std::span<BFloat16>) const;
 
 }  // namespace weft::checkpoint

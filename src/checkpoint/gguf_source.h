@@ -24,7 +24,13 @@ class GgufSource final : public TensorSource {
   const TensorInfo* Find(std::string_view name) const override;
   std::vector<std::string_view> Names() const override;
   Status ReadRows(const TensorInfo& tensor, int64_t first_row, int64_t rows,
-                  std::span<float> into) const override;
+                  std::span<float> into) const override {
+    return Read(tensor, first_row, rows, into);
+  }
+  Status ReadBFloat16Rows(const TensorInfo& tensor, int64_t first_row, int64_t rows,
+                          std::span<BFloat16> into) const override {
+    return Read(tensor, first_row, rows, into);
+  }
 
  private:
   struct Entry {
@@ -32,8 +38,13 @@ class GgufSource final : public TensorSource {
     Bytes offset = 0;
     bool permuted = false;
   };
+  /// `Element`: float or BFloat16.
+  template <typename Element>
+  Status Read(const TensorInfo& tensor, int64_t first_row, int64_t rows,
+              std::span<Element> into) const;
+  template <typename Element>
   Status ReadPermuted(const Entry& entry, int64_t columns, int64_t first_row, int64_t rows,
-                      std::span<float> into) const;
+                      std::span<Element> into) const;
 
   const std::unique_ptr<File> file_;
   const int64_t head_dim_;

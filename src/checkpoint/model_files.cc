@@ -118,7 +118,7 @@ Status ReadRopeFactors(const File& file, const GgufHeader& header, const std::st
                        kRopeFactorsTensor);
     }
     std::vector<float> factors(static_cast<size_t>(tensor.shape[0]));
-    WEFT_RETURN_IF_ERROR(ReadWidened(file, tensor.type, tensor.offset, factors));
+    WEFT_RETURN_IF_ERROR(ReadStored(file, tensor.type, tensor.offset, factors));
     return ApplyRopeFactors(factors, header, path, config);
   }
   return OkStatus();

@@ -121,8 +121,9 @@ std::vector<std::string_view> SafetensorsSource::Names() const {
   return names;
 }
 
-Status SafetensorsSource::ReadRows(const TensorInfo& tensor, int64_t first_row, int64_t rows,
-                                   std::span<float> into) const {
+template <typename Element>
+Status SafetensorsSource::Read(const TensorInfo& tensor, int64_t first_row, int64_t rows,
+                               std::span<Element> into) const {
   const auto entry = entries_.find(tensor.name);
   WEFT_CHECK(entry != entries_.end() && tensor.shape.size() <= 2);
   const int64_t columns = tensor.shape.empty() ? 1 : tensor.shape.back();
@@ -130,7 +131,7 @@ Status SafetensorsSource::ReadRows(const TensorInfo& tensor, int64_t first_row, 
   WEFT_CHECK(first_row >= 0 && rows >= 0 && first_row + rows <= all_rows);
   WEFT_CHECK(static_cast<int64_t>(into.size()) == rows * columns);
   const Bytes offset = entry->second.offset + StoredBytes(tensor.type, first_row * columns);
-  Status status = ReadWidened(*entry->second.file, tensor.type, offset, into);
+  Status status = ReadStored(*entry->second.file, tensor.type, offset, into);
   return status.ok() ? status : status.error().WithContext(tensor.name);
 }
 
@@ -145,5 +146,10 @@ Status SafetensorsSource::CheckReadable(const std::vector<TensorInfo>& wanted) c
   }
   return OkStatus();
 }
+
+template Status SafetensorsSource::Read(const TensorInfo&, int64_t, int64_t,
+                                        std::span<float>) const;
+template Status SafetensorsSource::Read(const TensorInfo&, int64_t, int64_t,
+                                        std::span<BFloat16>) const;
 
 }  // namespace weft::checkpoint

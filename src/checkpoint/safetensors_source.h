@@ -23,7 +23,13 @@ class SafetensorsSource final : public TensorSource {
   const TensorInfo* Find(std::string_view name) const override;
   std::vector<std::string_view> Names() const override;
   Status ReadRows(const TensorInfo& tensor, int64_t first_row, int64_t rows,
-                  std::span<float> into) const override;
+                  std::span<float> into) const override {
+    return Read(tensor, first_row, rows, into);
+  }
+  Status ReadBFloat16Rows(const TensorInfo& tensor, int64_t first_row, int64_t rows,
+                          std::span<BFloat16> into) const override {
+    return Read(tensor, first_row, rows, into);
+  }
 
   /// An error that names the first of `wanted` that is there, but in a dtype that cannot be read.
   Status CheckReadable(const std::vector<TensorInfo>& wanted) const;
@@ -35,6 +41,10 @@ class SafetensorsSource final : public TensorSource {
     Bytes offset = 0;
   };
   SafetensorsSource() = default;
+  /// `Element`: float or BFloat16.
+  template <typename Element>
+  Status Read(const TensorInfo& tensor, int64_t first_row, int64_t rows,
+              std::span<Element> into) const;
   Status AddFile(FileSystem& files, const std::string& path,
                  const std::map<std::string, std::string>* index, const std::string& file_name);
 

@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/check.h"
 #include "checkpoint/widen.h"
 
 namespace weft::checkpoint {
 
-Status ReadWidened(const File& file, StoredType type, Bytes offset, std::span<float> into) {
+Status ReadStored(const File& file, StoredType type, Bytes offset, std::span<float> into) {
   if (type == StoredType::kF32) return file.Read(offset, std::as_writable_bytes(into));
   constexpr size_t kPiece = 1 << 20;  // Elements; a multiple of every block.
   std::vector<std::byte> raw;
@@ -19,6 +20,11 @@ Status ReadWidened(const File& file, StoredType type, Bytes offset, std::span<fl
     WidenToFloat(type, raw, piece);
   }
   return OkStatus();
+}
+
+Status ReadStored(const File& file, StoredType type, Bytes offset, std::span<BFloat16> into) {
+  WEFT_CHECK(type == StoredType::kBF16);
+  return file.Read(offset, std::as_writable_bytes(into));
 }
 
 }  // namespace weft::checkpoint

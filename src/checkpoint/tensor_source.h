@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/bfloat16.h"
 #include "base/bytes.h"
 #include "base/result.h"
 
@@ -33,6 +34,9 @@ class TensorSource {
   /// as a single row) widened to float, `into` = rows x columns.
   virtual Status ReadRows(const TensorInfo& tensor, int64_t first_row, int64_t rows,
                           std::span<float> into) const = 0;
+  /// The same rows of a tensor that is stored as kBF16, as they are stored.
+  virtual Status ReadBFloat16Rows(const TensorInfo& tensor, int64_t first_row, int64_t rows,
+                                  std::span<BFloat16> into) const = 0;
 };
 
 }  // namespace weft::checkpoint

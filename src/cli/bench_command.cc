@@ -11,6 +11,7 @@
 #include "bench/http_client.h"
 #include "bench/run_benchmark.h"
 #include "bench/workload.h"
+#include "cli/bench_device_command.h"
 
 namespace weft::cli {
 namespace {
@@ -100,6 +101,18 @@ void AddDatasetFlags(CLI::App& app, BenchOptions& options) {
       ->group(group);
 }
 
+/// CLI::PositiveNumber ends at the largest finite number.
+CLI::Validator PositiveOrInfinite() {
+  return CLI::Validator(
+      [](const std::string& text) {
+        double value = 0;
+        return CLI::detail::lexical_cast(text, value) && value > 0
+                   ? std::string()
+                   : fmt::format("{}: must be a number above 0, or inf", text);
+      },
+      "POSITIVE|inf");
+}
+
 void AddLoadFlags(CLI::App& app, BenchOptions& options) {
   const std::map<std::string, AdapterDistribution> distributions = {
       {"uniform", AdapterDistribution::kUniform},
@@ -108,7 +121,7 @@ void AddLoadFlags(CLI::App& app, BenchOptions& options) {
   const char* group = "Load";
   app.add_option("--request-rate", options.request_rate,
                  "Requests a second, at random times; inf sends all at once")
-      ->check(CLI::PositiveNumber)
+      ->check(PositiveOrInfinite())
       ->capture_default_str()
       ->group(group);
   app.add_option("--max-concurrency", options.max_concurrency, "At most so many at a time")
@@ -136,6 +149,11 @@ void AddLoadFlags(CLI::App& app, BenchOptions& options) {
       ->group(group);
   app.add_option("--extra-request-body", options.extra_request_body,
                  "A JSON object merged into every request")
+      ->group(group);
+  app.add_option(
+         "--lora-request-body", options.lora_request_body,
+         "A JSON object of adapter names, \"\" for the base, each with a JSON object that is "
+         "merged into its requests: for servers that choose the adapter in another way")
       ->group(group);
 }
 
@@ -204,6 +222,9 @@ Status CheckTogether(BenchFlags& flags) {
   if (!options.extra_request_body.empty()) {
     WEFT_RETURN_IF_ERROR(bench::ParseJsonMembers(options.extra_request_body));
   }
+  if (!options.lora_request_body.empty()) {
+    WEFT_RETURN_IF_ERROR(bench::ParseAdapterMembers(options.lora_request_body));
+  }
   for (const std::string& header : flags.headers) {
     const size_t equals = header.find('=');
     if (equals == 0 || equals == std::string::npos) {
@@ -239,7 +260,10 @@ void RegisterBenchCommand(CLI::App& weft, int& exit_code) {
   AddDatasetFlags(*app, flags->options);
   AddLoadFlags(*app, flags->options);
   AddReportFlags(*app, *flags);
-  app->callback([app, flags, &exit_code] { exit_code = Run(*app, *flags); });
+  const CLI::App* device = RegisterBenchDeviceCommand(*app, exit_code);
+  app->callback([app, device, flags, &exit_code] {
+    if (!device->parsed()) exit_code = Run(*app, *flags);
+  });
 }
 
 }  // namespace weft::cli

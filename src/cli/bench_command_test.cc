@@ -106,7 +106,7 @@ TEST_F(BenchCommandTest, WorkloadFillsWhatTheCommandLineLeavesOpen) {
   ASSERT_TRUE(WriteTextFile(workload,
                             "[[adapters]]\nname = 'w'\ncount = 2\n[bench]\nnum-prompts = 9\n"
                             "random-output-len = 1\nlora-request-distribution = 'distinct'\n"
-                            "tokenize-prompt = true\nwarmup-requests = 0\n")
+                            "tokenize-prompt = true\nwarmup-requests = 0\nrequest-rate = inf\n")
                   .ok());
   ASSERT_EQ(Weft(Flags({"--workload", workload})), 0);
   ASSERT_THAT(posts_, SizeIs(3));
@@ -129,6 +129,8 @@ TEST_F(BenchCommandTest, WrongFlagsExitWith2) {
   for (const std::vector<std::string>& flags : std::vector<std::vector<std::string>>{
            {"--backend", "trt"},
            {"--request-rate", "-1"},
+           {"--request-rate", "soon"},
+           {"--lora-request-body", "{\"one\": 1}"},
            {"--lora-request-distribution", "skewed", "--lora-name", "one"},
            {"--lora-zipf-alpha", "1"},
            {"--backend", "vllm", "--tokenize-prompt"},

@@ -64,6 +64,7 @@ struct ServeOptions {
   int32_t io_threads = 1;
   std::string max_body_size = "16MiB";
   std::string trace;
+  bool profile = false;
   std::string log_level = "info";
   std::string log_format = "text";
 

@@ -14,6 +14,7 @@
 #include "checkpoint/required_tensors.h"
 #include "cli/choose_device.h"
 #include "cli/start_parts.h"
+#include "ops/ceilings.h"
 
 namespace weft::cli {
 namespace {
@@ -79,6 +80,7 @@ Result<std::unique_ptr<Serving>> Serving::Create(const ServeOptions& options) {
   auto serving = std::unique_ptr<Serving>(new Serving(options));
   if (!options.trace.empty()) serving->trace_ = std::make_unique<engine::Trace>(serving->clock_);
   WEFT_RETURN_IF_ERROR(serving->Load());
+  WEFT_RETURN_IF_ERROR(serving->StartProfile());
   serving->StartEngine();
   WEFT_RETURN_IF_ERROR(serving->RegisterAdapters());
   return serving;
@@ -96,6 +98,8 @@ Status Serving::Load() {
   parts.Begin("text", [this] { return LoadText(); });
   parts.Begin("adapters", [this] { return CheckAdapters(); });
   parts.Begin("weights", [this] { return LoadModel(); });
+  WEFT_RETURN_IF_ERROR(parts.Join());
+  // Not beside the weights, which keep every processor busy: arenas go on in the background.
   parts.Begin("pool", [this] { return AllocatePool(); });
   parts.Begin("host memory", [this] { return AllocateHostImages(); });
   WEFT_RETURN_IF_ERROR(parts.Join());
@@ -224,6 +228,20 @@ Status Serving::LoadModel() {
   return OkStatus();
 }
 
+/// With --profile: measures the machine's ceilings and times the model from now on.
+Status Serving::StartProfile() {
+  if (!options_.profile) return OkStatus();
+  const int threads = options_.threads > 0 ? options_.threads
+                                           : static_cast<int>(std::thread::hardware_concurrency());
+  WEFT_ASSIGN_OR_RETURN(
+      device::Ceilings ceilings,
+      ops::MeasureCeilings(*device_, threads, clock_, {5, std::chrono::milliseconds(20)}));
+  profiler_ = std::make_unique<model::StepProfiler>(files_.config, DTypeOf(options_),
+                                                    std::move(ceilings), clock_);
+  model_->SetProfiler(*profiler_);
+  return OkStatus();
+}
+
 /// Of what is free when the weights are loaded.
 Bytes Serving::ChoosePoolBytes(Bytes free) const {
   const Bytes given = *options_.Size(options_.kv_memory, "--kv-memory");
@@ -324,11 +342,12 @@ engine::EngineOptions Serving::MakeEngineOptions() const {
 }
 
 void Serving::StartEngine() {
-  engine_ =
-      std::make_unique<engine::EngineThread>(options_.max_queued_requests, clock_, trace_.get());
+  engine_ = std::make_unique<engine::EngineThread>(options_.max_queued_requests, clock_,
+                                                   trace_.get(), profiler_.get());
   engine::EngineThread& inbox = *engine_;
   executor_ = std::make_unique<engine::ModelExecutor>(
-      *model_, *device_, clock_, [&inbox](engine::StepDone done) { inbox.Post(std::move(done)); });
+      *model_, *device_, clock_, [&inbox](engine::StepDone done) { inbox.Post(std::move(done)); },
+      profiler_.get());
   adapter::ThreadedAdapterIoOptions io;
   io.page_bytes = kv_.page_bytes;
   io.limits = LimitsOf(options_);
@@ -411,6 +430,10 @@ void Serving::Stop(Duration limit) {
   if (engine_) engine_->Stop(Duration{});
   if (io_) io_->Stop();
   if (trace_) WriteTrace();
+  if (profiler_ && engine_) {
+    fmt::print("{}", engine_->Profile(engine::Service::ProfileForm::kText));
+    std::fflush(stdout);
+  }
   server_.reset();
   executor_.reset();
   io_.reset();

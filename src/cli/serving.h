@@ -12,6 +12,7 @@
 #include "engine/engine_thread.h"
 #include "engine/model_executor.h"
 #include "engine/trace.h"
+#include "model/step_profiler.h"
 #include "model/transformer.h"
 #include "ops/kv_layout.h"
 #include "server/server.h"
@@ -46,6 +47,7 @@ class Serving {
   Status LoadModel();
   Status AllocatePool();
   Status AllocateHostImages();
+  Status StartProfile();
   Status CheckMemory(Bytes wanted, Bytes total, const char* flag) const;
   Status CheckAdapters();
   void StartEngine();
@@ -67,6 +69,7 @@ class Serving {
   std::unique_ptr<device::Device> device_;
   std::unique_ptr<model::Transformer> model_;
   ops::KvLayout kv_;
+  std::unique_ptr<model::StepProfiler> profiler_;
   device::Buffer pool_;
   device::Buffer host_images_;
   int32_t page_count_ = 0;

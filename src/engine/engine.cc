@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/check.h"
+
 namespace weft::engine {
 
 Engine::Engine(EngineOptions options, const ModelConfig& config, StepExecutor& executor,
@@ -15,6 +17,7 @@ Engine::Engine(EngineOptions options, const ModelConfig& config, StepExecutor& e
       pool_(options_.page_count),
       prefix_(pool_, options_.limits.tokens_per_page),
       adapters_(options_.adapters, config, pool_, io, clock) {
+  WEFT_CHECK(options_.max_steps_in_flight == 1 || options_.max_steps_in_flight == 2);
   adapters_.on_host_ready = [this](adapter::AdapterRecord& record) { AdapterHostReady(record); };
   adapters_.on_failure = [this](adapter::AdapterRecord& record, const Error& error) {
     AdapterFailed(record, error);
@@ -25,6 +28,7 @@ Engine::Engine(EngineOptions options, const ModelConfig& config, StepExecutor& e
 Engine::~Engine() = default;
 
 void Engine::Handle(Message message) {
+  if (!working_since_) working_since_ = clock_.Now();
   std::visit([this](auto&& content) { On(std::move(content)); }, std::move(message));
 }
 
@@ -34,6 +38,15 @@ void Engine::Turn() {
   adapters_.SetNow(turn_);
   RankWaitingAdapters();
   adapters_.Sweep();
+  while (PlanAndApply() && MaySubmit()) {
+  }
+  DeliverEvents();
+  working_since_.reset();
+  collected_this_turn_ = false;
+}
+
+bool Engine::PlanAndApply() {
+  const StepId before = next_step_;
   Snapshot snapshot = TakeSnapshot();
   last_plan_ = MakePlan(snapshot, options_.limits, *policy_);
   if (!Apply(last_plan_)) {
@@ -44,7 +57,7 @@ void Engine::Turn() {
     last_plan_ = MakePlan(snapshot, options_.limits, *policy_);
     Apply(last_plan_);
   }
-  DeliverEvents();
+  return next_step_ != before;
 }
 
 int32_t Engine::live_requests() const {
@@ -71,7 +84,7 @@ EngineStats Engine::Statistics() {
   stats.running_adapters.clear();
   stats.waiting_adapters.clear();
   stats.pages_adapter_idle = 0;
-  for (const adapter::AdapterRecord* record : adapters_.Records()) {
+  for (const adapter::AdapterRecord* record : adapters_.Watched()) {
     if (record->idle_on_device()) stats.pages_adapter_idle += record->image_pages();
     if (record->ready()) {
       stats.running_adapters.push_back(record->name);

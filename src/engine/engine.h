@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -32,6 +33,10 @@ struct EngineOptions {
   int32_t context_length = 0;
   int32_t max_queued = 4096;
   uint64_t seed = 0;
+  /// Steps submitted and not yet answered, 1 or 2. With 2 the next step is planned and queued while
+  /// one runs, so that the device never waits for the engine; a sequence that then turns out to
+  /// have ended is computed once in vain, and a new request waits for one step more.
+  int32_t max_steps_in_flight = 1;
   Duration prefetch_patience = std::chrono::seconds(2);  ///< How long "wanted soon" is believed.
 };
 
@@ -51,7 +56,7 @@ class Engine {
   void Handle(Message message);
   void Turn();
 
-  bool step_in_flight() const { return in_flight_.has_value(); }
+  bool step_in_flight() const { return !in_flight_.empty(); }
   /// Requests that have not ended.
   int32_t live_requests() const;
   /// Fills gauges and returns the statistics as they are now.
@@ -117,6 +122,9 @@ class Engine {
   void RankWaitingAdapters();
   Snapshot TakeSnapshot();
   SequenceView View(const Sequence& sequence, bool peek) const;
+  bool MaySubmit() const;
+  /// True: a step was submitted.
+  bool PlanAndApply();
   /// False: the plan held back its step for loads, and none of them could begin.
   bool Apply(const Plan& plan);
   void Suspend(Sequence& sequence);
@@ -156,13 +164,16 @@ class Engine {
   std::map<AdapterVersion, std::function<void(Result<AdapterInfo>)>> awaiting_load_;
   std::map<AdapterVersion, std::vector<std::function<void(Status)>>> awaiting_unload_;
 
-  std::optional<InFlight> in_flight_;
+  std::deque<InFlight> in_flight_;  ///< In the order submitted.
   StepId next_step_{1};
   StepId completed_step_{0};
   bool stepped_since_loads_ = true;
   bool draining_ = false;
   uint64_t seeds_drawn_ = 0;
   int64_t turn_ = 0;
+  /// When this turn's work began: with the first message that it handles.
+  std::optional<Moment> working_since_;
+  bool collected_this_turn_ = false;
   Plan last_plan_;
 
   std::map<std::shared_ptr<EventSink>, std::vector<RequestEvent>> outbox_;

@@ -16,6 +16,7 @@ void Engine::On(const WantSoonMessage& message) {
   adapter::AdapterRecord& record = **resolved;
   record.wanted_until = clock_.Now() + options_.prefetch_patience;
   wanted_soon_.insert(record.version);
+  adapters_.Watch(record);
 }
 
 void Engine::On(LoadAdapterMessage message) {
@@ -53,6 +54,7 @@ void Engine::On(LoadAdapterMessage message) {
   }
   record.awaited = true;
   wanted_soon_.insert(record.version);
+  adapters_.Watch(record);
   awaiting_load_.emplace(record.version, std::move(message.done));
 }
 

@@ -53,6 +53,7 @@ void Engine::On(SubmitMessage message) {
   if (record != nullptr) {
     ++record->users;
     ++record->waiting;
+    adapters_.Watch(*record);
     sequence->adapter_waited = !record->ready();
     if (record->residency.device == adapter::DeviceTier::kCopying) adapters_.Promote(*record);
   }

@@ -39,8 +39,15 @@ SequenceView Engine::View(const Sequence& sequence, bool peek) const {
   SequenceView view;
   view.id = sequence.id;
   view.adapter = sequence.version();
-  view.known = sequence.known();
-  view.computed = sequence.computed;
+  view.known = sequence.known_soon();
+  view.computed = sequence.computed_soon();
+  // What a step under way may end is not computed further; nor is a prompt whose log-probabilities
+  // are still coming in.
+  const bool may_end =
+      sequence.token_pending() && sequence.generated() + 1 >= sequence.request.max_new_tokens;
+  const bool awaits_logprobs =
+      sequence.rows_under_way > 0 && sequence.request.prompt_logprobs_from >= 0;
+  if (may_end || awaits_logprobs) view.known = view.computed;
   if (peek) {
     view.computed = options_.limits.tokens_per_page *
                     prefix_.Peek(sequence.version(), *sequence.tokens, MaxPrefixPages(sequence));
@@ -53,7 +60,7 @@ SequenceView Engine::View(const Sequence& sequence, bool peek) const {
 
 /// Which adapter is needed first.
 void Engine::RankWaitingAdapters() {
-  for (adapter::AdapterRecord* record : adapters_.Records()) {
+  for (adapter::AdapterRecord* record : adapters_.Watched()) {
     record->first_waiting = RequestId(std::numeric_limits<int64_t>::max());
   }
   for (const auto& [id, sequence] : waiting_) {
@@ -62,21 +69,24 @@ void Engine::RankWaitingAdapters() {
   }
 }
 
+bool Engine::MaySubmit() const { return std::ssize(in_flight_) < options_.max_steps_in_flight; }
+
 Snapshot Engine::TakeSnapshot() {
   Snapshot snapshot;
   snapshot.free_pages = pool_.free();
   snapshot.evictable_prefix_pages = prefix_.evictable();
   snapshot.adapter_pages = pool_.used(memory::PageUse::kAdapter);
   snapshot.reads_in_flight = adapters_.reads_in_flight();
-  snapshot.step_in_flight = in_flight_.has_value();
+  snapshot.step_in_flight = step_in_flight();
+  snapshot.may_step = MaySubmit();
   snapshot.stepped_since_loads = stepped_since_loads_;
   for (const auto& [id, sequence] : running_) snapshot.running.push_back(View(*sequence, false));
-  int32_t lookups = snapshot.step_in_flight ? 0 : kPrefixLookups;
+  int32_t lookups = snapshot.may_step ? kPrefixLookups : 0;
   for (const auto& [id, sequence] : waiting_) {
     snapshot.waiting.push_back(View(*sequence, lookups-- > 0));
   }
   const Moment now = clock_.Now();
-  for (const adapter::AdapterRecord* record : adapters_.Records()) {
+  for (const adapter::AdapterRecord* record : adapters_.Watched()) {
     const bool soon = record->awaited || (record->wanted_until > now && record->users == 0 &&
                                           wanted_soon_.contains(record->version));
     const bool active = record->residency.lifecycle == adapter::Lifecycle::kActive ||
@@ -84,6 +94,7 @@ Snapshot Engine::TakeSnapshot() {
     const bool wanted = (soon || record->pinned) && active;
     if (record->users == 0 && !record->ready() && !wanted) {
       wanted_soon_.erase(record->version);
+      adapters_.Unwatch(*record);
       continue;
     }
     AdapterView view;
@@ -112,11 +123,11 @@ bool Engine::Apply(const Plan& plan) {
   ApplySlices(plan, runnable);
   const int32_t loads_begun = ApplyLoads(plan);
   if (!runnable.empty()) SubmitStep(runnable);
-  return in_flight_ || !plan.starts_loads() || loads_begun > 0;
+  return step_in_flight() || !plan.starts_loads() || loads_begun > 0;
 }
 
 void Engine::Suspend(Sequence& sequence) {
-  WEFT_CHECK(sequence.state == SequenceState::kRunning);
+  WEFT_CHECK(sequence.state == SequenceState::kRunning && sequence.rows_under_way == 0);
   ++statistics_.stats().suspensions_total;
   ReleaseMemory(sequence);
   SetState(sequence, SequenceState::kSuspended);
@@ -133,8 +144,8 @@ void Engine::ApplySlices(const Plan& plan, std::vector<Plan::Slice>& runnable) {
     Sequence& sequence = *sequences_.at(planned.id);
     const bool starts = sequence.state != SequenceState::kRunning;
     if (starts && !StartSequence(sequence)) break;  // P6: nobody behind it starts either.
-    const int32_t rows = std::min(planned.rows, sequence.known() - sequence.computed);
-    if (!GrowPages(sequence, sequence.computed + rows)) {
+    const int32_t rows = std::min(planned.rows, sequence.known_soon() - sequence.computed_soon());
+    if (!GrowPages(sequence, sequence.computed_soon() + rows)) {
       // What could be reclaimed was less than planned for: a later turn plans with what is true
       // then.
       if (starts) Suspend(sequence);
@@ -259,7 +270,8 @@ void Engine::SubmitStep(const std::vector<Plan::Slice>& slices) {
   for (const Plan::Slice& slice : slices) {
     AppendSlice(*running_.at(slice.id), slice.rows, job, step, logits_rows);
   }
-  in_flight_ = std::move(step);
+  in_flight_.push_back(std::move(step));
+  job.gap = {working_since_ ? clock_.Now() - *working_since_ : Duration{}, collected_this_turn_};
   executor_.Submit(std::move(job));
 }
 
@@ -267,21 +279,29 @@ void Engine::AppendSlice(Sequence& sequence, int32_t rows, StepJob& job, InFligh
                          int32_t& logits_rows) {
   model::SequenceSlice slice;
   slice.rows = rows;
-  slice.position = sequence.computed;
-  slice.pages.assign(sequence.pages.begin(),
-                     sequence.pages.begin() + PagesFor(sequence.computed + rows));
+  slice.position = sequence.computed_soon();
+  const int32_t end = slice.position + rows;
+  slice.pages.assign(sequence.pages.begin(), sequence.pages.begin() + PagesFor(end));
   slice.first_logits_row = rows;
   if (sequence.adapter != nullptr) {
     slice.adapter = sequence.adapter->table;
     sequence.adapter->last_step = step.id;
     adapters_.Touch(*sequence.adapter);
   }
-  const auto first = sequence.tokens->begin() + sequence.computed;
-  job.batch.tokens.insert(job.batch.tokens.end(), first, first + rows);
+  const auto first = sequence.tokens->begin() + slice.position;
+  job.batch.tokens.insert(job.batch.tokens.end(), first,
+                          sequence.tokens->begin() + std::min(end, sequence.known()));
+  const bool carries = end > sequence.known();
+  if (carries) {
+    job.batch.carried.push_back({static_cast<int32_t>(job.batch.tokens.size()),
+                                 sequence.pending_sample,
+                                 static_cast<int32_t>(job.batch.samples.size())});
+    job.batch.tokens.push_back(0);
+  }
   sequence.last_step = step.id;
-  (rows > 1 || sequence.generated() == 0 ? step.has_prefill : step.has_decode) = true;
+  sequence.rows_under_way += rows;
+  (rows > 1 || slice.position < sequence.prompt_count ? step.has_prefill : step.has_decode) = true;
 
-  const int32_t end = sequence.computed + rows;
   ops::SampleRow row;
   row.params = sequence.sampling;
   row.top_logprobs = sequence.request.top_logprobs;
@@ -291,7 +311,7 @@ void Engine::AppendSlice(Sequence& sequence, int32_t rows, StepJob& job, InFligh
                          static_cast<int32_t>(sequence.prompt_logprobs.size());
     for (int32_t index = std::max(next, 1); index < sequence.prompt_count && index <= end;
          ++index) {
-      const int32_t at = index - 1 - sequence.computed;
+      const int32_t at = index - 1 - slice.position;
       WEFT_CHECK(at >= 0);
       slice.first_logits_row = std::min(slice.first_logits_row, at);
       row.sample = false;
@@ -302,18 +322,21 @@ void Engine::AppendSlice(Sequence& sequence, int32_t rows, StepJob& job, InFligh
       step.targets.push_back({sequence.id, index});
     }
   }
-  if (end == sequence.known()) {
+  if (end == sequence.known_soon()) {
     slice.first_logits_row = std::min(slice.first_logits_row, rows - 1);
     row.sample = true;
     row.given_token = -1;
     row.want_logprob = sequence.request.want_logprobs;
     row.top_logprobs = sequence.request.want_logprobs ? sequence.request.top_logprobs : 0;
     row.logits_row = logits_rows + rows - 1 - slice.first_logits_row;
-    row.position = sequence.known();
+    row.position = end;
     row.tokens = sequence.tokens;
     row.token_count = sequence.known();
     row.prompt_count = sequence.prompt_count;
-    if (sequence.generated() < sequence.request.min_new_tokens) row.forbidden = sequence.forbidden;
+    if (end - sequence.prompt_count < sequence.request.min_new_tokens) {
+      row.forbidden = sequence.forbidden;
+    }
+    sequence.pending_sample = static_cast<int32_t>(job.batch.samples.size());
     job.batch.samples.push_back(std::move(row));
     step.targets.push_back({sequence.id, -1});
   }
@@ -324,11 +347,12 @@ void Engine::AppendSlice(Sequence& sequence, int32_t rows, StepJob& job, InFligh
 // Collecting
 
 void Engine::On(StepDone message) {
-  WEFT_CHECK(in_flight_.has_value() && in_flight_->id == message.id);
-  const InFlight step = *std::move(in_flight_);
-  in_flight_.reset();
+  WEFT_CHECK(!in_flight_.empty() && in_flight_.front().id == message.id);
+  const InFlight step = std::move(in_flight_.front());
+  in_flight_.pop_front();
   completed_step_ = message.id;
   stepped_since_loads_ = true;
+  collected_this_turn_ = true;
   pool_.StepCompleted(message.id);
   adapters_.OnStepCompleted(message.id);
   ++statistics_.stats().steps_total;
@@ -368,6 +392,9 @@ void Engine::On(StepDone message) {
 
 void Engine::CollectSlice(Sequence& sequence, int32_t rows) {
   sequence.computed += rows;
+  sequence.rows_under_way -= rows;
+  // A step submitted after this one has taken the token up already, and chooses another.
+  if (sequence.rows_under_way == 0) sequence.pending_sample = -1;
   PublishPages(sequence);
 }
 

@@ -124,17 +124,17 @@ TEST(P4, AdaptersChangeTheAnswer) {
   EXPECT_EQ(answers.size(), 5u);
 }
 
-class P4Batches : public ::testing::TestWithParam<std::tuple<LoadPolicyKind, int32_t>> {};
+class P4Batches : public ::testing::TestWithParam<std::tuple<LoadPolicyKind, int32_t, int32_t>> {};
 
 TEST_P(P4Batches, MixedBatchIsBitEqualToAlone) {
-  const auto& [policy, chunk] = GetParam();
-  ExpectAllAsAlone({.policy = policy, .chunk = chunk});
+  const auto& [policy, chunk, steps_in_flight] = GetParam();
+  ExpectAllAsAlone({.policy = policy, .chunk = chunk, .steps_in_flight = steps_in_flight});
 }
 
-INSTANTIATE_TEST_SUITE_P(PoliciesAndChunks, P4Batches,
-                         ::testing::Combine(::testing::Values(LoadPolicyKind::kBlocking,
-                                                              LoadPolicyKind::kOverlapped),
-                                            ::testing::Values(3, 16, 512)));
+INSTANTIATE_TEST_SUITE_P(
+    PoliciesChunksAndStepsInFlight, P4Batches,
+    ::testing::Combine(::testing::Values(LoadPolicyKind::kBlocking, LoadPolicyKind::kOverlapped),
+                       ::testing::Values(3, 16, 512), ::testing::Values(1, 2)));
 
 TEST(P4, LateAdaptersAreBitEqualToAlone) {
   ExpectAllAsAlone({.chunk = 16, .read_bytes_per_second = 2'000'000});
@@ -153,10 +153,36 @@ TEST(P4, PrefixHitIsBitEqualToAlone) {
   }
 }
 
+class P4StepsInFlight : public ::testing::TestWithParam<int32_t> {};
+
+INSTANTIATE_TEST_SUITE_P(OneAndTwo, P4StepsInFlight, ::testing::Values(1, 2));
+
+/// Of the tokens that end a request only the first counts, whatever was computed behind it; nobody
+/// else notices.
+TEST(P4, AStopTokenEndsARequestWithTwoStepsInFlight) {
+  const Answer whole = Alone()[0];
+  const TokenId stop = whole.tokens[10].token;
+  ServedModel served({.steps_in_flight = 2});
+  RegisterAll(served);
+  GenerationRequest stopping = Requests()[0];
+  stopping.stop_token_ids = {stop};
+  const RequestId id = served.Submit(std::move(stopping));
+  const RequestId other = served.Submit(Requests()[1]);
+  const Answer answer = served.answers().Wait(id);
+  ASSERT_TRUE(answer.finish.has_value());
+  EXPECT_EQ(answer.finish->type, FinishType::kStop);
+  EXPECT_EQ(answer.finish->matched_token, stop);
+  size_t first = 0;
+  while (whole.tokens[first].token != stop) ++first;
+  EXPECT_EQ(answer.tokens.size(), first);
+  ExpectSame(served.answers().Wait(other), Alone()[1]);
+  EXPECT_EQ(served.answers().events_after_last(), 0);
+}
+
 /// The pool has room for three of the six, and they outgrow it.
-TEST(P4, SuspendedAndResumedIsBitEqualToAlone) {
+TEST_P(P4StepsInFlight, SuspendedAndResumedIsBitEqualToAlone) {
   ServedModel alone({});
-  ServedModel served({.pages = 1 + 14});
+  ServedModel served({.pages = 1 + 14, .steps_in_flight = GetParam()});
   std::vector<GenerationRequest> requests;
   std::vector<RequestId> ids;
   for (uint64_t seed = 1; seed <= 6; ++seed) {

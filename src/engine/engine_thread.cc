@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/thread_role.h"
+#include "model/profile_report.h"
 
 namespace weft::engine {
 namespace {
@@ -18,8 +19,12 @@ constexpr size_t kInboxSlack = 4096;
 
 }  // namespace
 
-EngineThread::EngineThread(int32_t max_queued, const Clock& clock, Trace* trace)
-    : inbox_limit_(static_cast<size_t>(max_queued) + kInboxSlack), clock_(clock), trace_(trace) {}
+EngineThread::EngineThread(int32_t max_queued, const Clock& clock, Trace* trace,
+                           const model::StepProfiler* profiler)
+    : inbox_limit_(static_cast<size_t>(max_queued) + kInboxSlack),
+      clock_(clock),
+      trace_(trace),
+      profiler_(profiler) {}
 
 EngineThread::~EngineThread() { Stop(Duration{}); }
 
@@ -149,5 +154,11 @@ EngineStats EngineThread::Stats() const {
 }
 
 std::string EngineThread::TraceJson() const { return trace_ == nullptr ? "" : trace_->Json(); }
+
+std::string EngineThread::Profile(ProfileForm form) const {
+  if (profiler_ == nullptr) return "";
+  const model::Profile profile = profiler_->Read();
+  return form == ProfileForm::kJson ? model::ProfileJson(profile) : model::ProfileText(profile);
+}
 
 }  // namespace weft::engine

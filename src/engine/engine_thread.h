@@ -21,7 +21,9 @@ namespace weft::engine {
 /// post their replies here.
 class EngineThread final : public Service {
  public:
-  EngineThread(int32_t max_queued, const Clock& clock, Trace* trace);
+  /// `trace` and `profiler` are null or outlive this.
+  EngineThread(int32_t max_queued, const Clock& clock, Trace* trace,
+               const model::StepProfiler* profiler = nullptr);
   ~EngineThread() override;
 
   /// `make` is called on the new thread. The engine lives and dies there.
@@ -44,6 +46,7 @@ class EngineThread final : public Service {
   void FlushPrefixCache(std::function<void(Status)> done) override;
   EngineStats Stats() const override;
   std::string TraceJson() const override;
+  std::string Profile(ProfileForm form) const override;
 
  private:
   void Run(const std::function<std::unique_ptr<Engine>()>& make);
@@ -53,6 +56,7 @@ class EngineThread final : public Service {
       inbox_limit_;  ///< Of messages that clients cause; replies of the machinery always fit.
   const Clock& clock_;
   Trace* const trace_;
+  const model::StepProfiler* const profiler_;
   std::atomic<int64_t> next_request_{1};
 
   std::mutex inbox_mutex_;

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "base/clock.h"
 #include "device/device.h"
@@ -14,8 +15,9 @@ namespace weft::engine {
 /// and the clock outlive it. Answers come from the stream's thread.
 class ModelExecutor final : public StepExecutor {
  public:
+  /// `profiler` is null, or the model's own.
   ModelExecutor(model::Transformer& model, device::Device& device, const Clock& clock,
-                std::function<void(StepDone)> done);
+                std::function<void(StepDone)> done, model::StepProfiler* profiler = nullptr);
   /// Waits for the step under way.
   ~ModelExecutor() override;
 
@@ -25,6 +27,8 @@ class ModelExecutor final : public StepExecutor {
   model::Transformer& model_;
   const Clock& clock_;
   const std::function<void(StepDone)> done_;
+  model::StepProfiler* const profiler_;
+  std::vector<TokenId> chosen_;  ///< By the step before, by its samples; the stream's thread alone.
   std::unique_ptr<device::Stream> stream_;
 };
 

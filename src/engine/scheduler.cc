@@ -146,6 +146,8 @@ adapter::LoadSituation Planner::Situation() {
         (adapter->view.host == HostTier::kReading && !adapter->view.stalled) ||
         (adapter->view.host == HostTier::kReady && sequence.has_lease)) {
       pending.insert(sequence.adapter);
+    } else {
+      situation.loads_wanted = true;
     }
   }
   situation.loads_pending = static_cast<int32_t>(pending.size());
@@ -153,7 +155,7 @@ adapter::LoadSituation Planner::Situation() {
 }
 
 Plan Planner::Run() {
-  if (!snapshot_.step_in_flight) {
+  if (snapshot_.may_step) {
     KeepRunningWithinPages();
     // Pages that one sequence had to give up are not for newcomers.
     if (plan_.suspend.empty()) AdmitWaiting();
@@ -169,7 +171,9 @@ Plan Planner::Run() {
   }
   adapter::LoadSituation after = before;
   after.loads_pending += static_cast<int32_t>(plan_.copy.size() + plan_.read.size());
-  if (snapshot_.step_in_flight || !policy_.MayRunStep(after)) HoldBackStep();
+  // What a step under way computes cannot be suspended.
+  const bool must_wait = snapshot_.step_in_flight && !plan_.suspend.empty();
+  if (!snapshot_.may_step || must_wait || !policy_.MayRunStep(after)) HoldBackStep();
   return std::move(plan_);
 }
 
@@ -255,7 +259,7 @@ void Planner::ScheduleRunning() {
     const int32_t remaining = sequence.known - sequence.computed;
     if (suspended_.contains(sequence.id) || remaining == 1) continue;
     const int32_t rows = std::min(remaining, prefill_budget_);
-    if (rows == 0) continue;
+    if (rows <= 0) continue;  // 0 remain: steps under way do all there is to do now.
     prefill_budget_ -= rows;
     plan_.slices.push_back({sequence.id, rows});
   }

@@ -240,14 +240,43 @@ TEST_F(SchedulerTest, CachedPrefixesGiveWayBeforeASequenceIsSuspended) {
   EXPECT_EQ(plan.slices.size(), 2u);
 }
 
-TEST_F(SchedulerTest, NoStepIsPlannedWhileOneIsUnderWayButLoadsAre) {
+TEST_F(SchedulerTest, NoStepIsPlannedWhileNoMoreMayBeSubmittedButLoadsAre) {
   snapshot_.step_in_flight = true;
+  snapshot_.may_step = false;
   snapshot_.adapters = {InHostMemory(1)};
   snapshot_.running = {Running(1, 0, 40, 39)};
   snapshot_.waiting = {Waiting(2, 1, 8)};
   const Plan plan = Make();
   EXPECT_THAT(plan.slices, IsEmpty());
   EXPECT_THAT(plan.copy, ElementsAre(RequestId(2)));
+}
+
+TEST_F(SchedulerTest, AStepIsPlannedBehindOneUnderWayWithoutWhatMayEndThere) {
+  snapshot_.step_in_flight = true;
+  snapshot_.running = {Running(1, 0, 40, 39), Running(2, 0, 40, 40)};
+  snapshot_.waiting = {Waiting(3, 0, 8)};
+  EXPECT_THAT(Make().slices, ElementsAre(Slice{RequestId(1), 1}, Slice{RequestId(3), 8}));
+}
+
+TEST_F(SchedulerTest, NobodyIsSuspendedBehindAStepUnderWay) {
+  snapshot_.free_pages = 0;
+  snapshot_.running = {Running(1, 0, 33, 32), Running(2, 0, 33, 32)};
+  for (SequenceView& view : snapshot_.running) view.pages = 2;
+  EXPECT_THAT(Make().suspend, ElementsAre(RequestId(2)));
+  snapshot_.step_in_flight = true;
+  const Plan plan = Make();
+  EXPECT_THAT(plan.suspend, IsEmpty());
+  EXPECT_THAT(plan.slices, IsEmpty());
+}
+
+TEST_F(SchedulerTest, BlockingQueuesNoStepWhileALoadIsWanted) {
+  snapshot_.step_in_flight = true;
+  snapshot_.running = {Running(1, 0, 40, 39)};
+  EXPECT_EQ(Make(LoadPolicyKind::kBlocking).slices.size(), 1u);
+  snapshot_.adapters = {InHostMemory(1)};
+  snapshot_.waiting = {Waiting(2, 1, 8)};
+  EXPECT_EQ(Make(LoadPolicyKind::kOverlapped).slices.size(), 1u);
+  EXPECT_THAT(Make(LoadPolicyKind::kBlocking).slices, IsEmpty());
 }
 
 TEST_F(SchedulerTest, BlockingHoldsTheStepBackForLoadsThatItStarts) {

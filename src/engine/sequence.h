@@ -24,10 +24,13 @@ struct Sequence {
   adapter::AdapterRecord* adapter = nullptr;  ///< Null: the base model.
   adapter::Lease lease;
 
-  /// Prompt and output. Shared with a step under way, which reads it and is over before it grows.
+  /// Prompt and output, with room for all that may come. Shared with steps under way, which read
+  /// what was there when they were submitted.
   std::shared_ptr<std::vector<TokenId>> tokens;
   int32_t prompt_count = 0;
-  int32_t computed = 0;  ///< Tokens whose KV is in `pages`.
+  int32_t computed = 0;         ///< Tokens whose KV is in `pages`.
+  int32_t rows_under_way = 0;   ///< Tokens after those, which steps under way compute.
+  int32_t pending_sample = -1;  ///< The step submitted last chooses its next token, as this sample.
   std::vector<PageIndex> pages;
   std::vector<memory::PrefixCache::NodeId>
       nodes;              ///< Of pages[0..nodes.size()): held in the prefix cache.
@@ -48,6 +51,10 @@ struct Sequence {
 
   int32_t known() const { return static_cast<int32_t>(tokens->size()); }
   int32_t generated() const { return known() - prompt_count; }
+  bool token_pending() const { return pending_sample >= 0; }
+  /// As after the steps under way: tokens, and how many of them have KV.
+  int32_t known_soon() const { return known() + (token_pending() ? 1 : 0); }
+  int32_t computed_soon() const { return computed + rows_under_way; }
   AdapterVersion version() const { return adapter == nullptr ? kBaseModel : adapter->version; }
 };
 

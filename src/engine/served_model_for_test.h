@@ -78,6 +78,7 @@ struct Setup {
   int32_t chunk = 512;
   int32_t pages = 600;
   bool prefix_cache = false;
+  int32_t steps_in_flight = 1;
   bool trace = false;
   Bytes read_bytes_per_second = 0;
   Bytes copy_bytes_per_second = 0;
@@ -147,6 +148,7 @@ class ServedModel {
     options.load_policy = setup_.policy;
     options.page_count = setup_.pages;
     options.prefix_cache = setup_.prefix_cache;
+    options.max_steps_in_flight = setup_.steps_in_flight;
     options.context_length = files_.config.context_length;
     return options;
   }

@@ -105,6 +105,10 @@ class Service {
 
   /// The trace so far, as Chrome trace events (JSON); empty when tracing is off.
   virtual std::string TraceJson() const = 0;
+
+  enum class ProfileForm : uint8_t { kText, kJson };
+  /// Where steps spent their time so far; empty when profiling is off.
+  virtual std::string Profile(ProfileForm form) const = 0;
 };
 
 /// Limits a client must know before it tokenizes.

@@ -25,8 +25,9 @@ struct SchedulerLimits {
 struct SequenceView {
   RequestId id;
   AdapterVersion adapter;  ///< kBaseModel: none.
-  int32_t known = 0;       ///< Tokens whose ids are known: prompt and output so far.
-  int32_t computed = 0;    ///< Tokens with KV. For one that waits: what the prefix cache has of it.
+  int32_t known = 0;       ///< Prompt and output, with the token that a step under way chooses.
+  int32_t computed = 0;    ///< Tokens with KV, with those that steps under way compute. For one
+                           ///< that waits: what the prefix cache has of it.
   int32_t pages = 0;       ///< KV pages it holds.
   int32_t overtaken = 0;   ///< Later requests that started before it.
   bool has_lease = false;
@@ -49,8 +50,9 @@ struct Snapshot {
   int32_t evictable_prefix_pages = 0;
   int32_t adapter_pages = 0;  ///< Held by adapters now.
   int32_t reads_in_flight = 0;
-  bool step_in_flight = false;
-  bool may_load = true;  ///< False: loads were tried in this turn and could not begin.
+  bool step_in_flight = false;  ///< At least one.
+  bool may_step = true;         ///< One more step may be submitted now.
+  bool may_load = true;         ///< False: loads were tried in this turn and could not begin.
   bool stepped_since_loads = true;
   std::vector<SequenceView> running;  ///< By arrival.
   std::vector<SequenceView> waiting;  ///< By arrival; suspended ones too.

@@ -7,12 +7,14 @@
 #include "base/result.h"
 #include "base/strong_id.h"
 #include "model/forward_batch.h"
+#include "model/step_profiler.h"
 
 namespace weft::engine {
 
 struct StepJob {
   StepId id;
   model::ForwardBatch batch;
+  model::StepGap gap;  ///< For the profile alone.
 };
 
 struct StepDone {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/strong_id.h"
@@ -23,11 +24,23 @@ struct SequenceSlice {
   int32_t first_logits_row = 0;
 };
 
+/// A row whose token was not known when its step was planned: the step before chooses it.
+struct CarriedToken {
+  int32_t row = 0;          ///< Into ForwardBatch::tokens.
+  int32_t sample = 0;       ///< Into the samples of the step before.
+  int32_t next_sample = 0;  ///< Into this step's samples: the row's own.
+};
+
 /// Everything one step computes. Rows of logits are numbered in the order of the slices.
 struct ForwardBatch {
   std::vector<TokenId> tokens;
   std::vector<SequenceSlice> slices;
   std::vector<ops::SampleRow> samples;
+  std::vector<CarriedToken> carried;
+
+  /// Puts in what the step before chose, by its samples. Where it chose none (its logits were
+  /// broken, or it failed) any token will do: that sequence is over.
+  void TakeCarried(std::span<const TokenId> chosen);
 };
 
 }  // namespace weft::model

@@ -185,6 +185,11 @@ Status MemoryTensors::ReadRows(const checkpoint::TensorInfo& tensor, int64_t fir
   return OkStatus();
 }
 
+Status MemoryTensors::ReadBFloat16Rows(const checkpoint::TensorInfo&, int64_t, int64_t,
+                                       std::span<BFloat16>) const {
+  WEFT_CHECK(false);  // Every tensor is kF32.
+}
+
 std::unique_ptr<MemoryTensors> RandomModel(const ModelConfig& config, DType dtype, uint32_t seed) {
   auto tensors = std::make_unique<MemoryTensors>();
   std::mt19937 generator(seed);

@@ -26,6 +26,8 @@ class MemoryTensors final : public checkpoint::TensorSource {
   std::vector<std::string_view> Names() const override;
   Status ReadRows(const checkpoint::TensorInfo& tensor, int64_t first_row, int64_t rows,
                   std::span<float> into) const override;
+  Status ReadBFloat16Rows(const checkpoint::TensorInfo& tensor, int64_t first_row, int64_t rows,
+                          std::span<BFloat16> into) const override;
 
  private:
   std::map<std::string, checkpoint::TensorInfo, std::less<>> infos_;

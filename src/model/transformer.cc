@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "model/step_profiler.h"
 #include "model/weights.h"
 
 namespace weft::model {
@@ -68,7 +69,12 @@ void Transformer::WarmUp() {
 
 Bytes Transformer::weight_bytes() const { return weights_->bytes(); }
 
+void Transformer::Lap(StepPart part) const {
+  if (profiler_ != nullptr) profiler_->Lap(part);
+}
+
 std::vector<ops::SampledToken> Transformer::Run(const ForwardBatch& batch) {
+  if (profiler_ != nullptr) profiler_->Begin();
   std::vector<ops::SequenceRows> sequences;
   sequences.reserve(batch.slices.size());
   std::vector<int32_t> logits_rows;
@@ -80,25 +86,39 @@ std::vector<ops::SampledToken> Transformer::Run(const ForwardBatch& batch) {
   }
   WEFT_CHECK(row == std::ssize(batch.tokens));
   operators_->BeginStep({batch.tokens, sequences});
+  Lap(StepPart::kPrepare);
   RunLayers();
   std::vector<ops::SampledToken> results(batch.samples.size());
   SampleInPieces(batch.samples, logits_rows, results);
   operators_->FinishStep();
+  if (profiler_ != nullptr) {
+    const auto rows = static_cast<int32_t>(logits_rows.size());
+    const int32_t calls = (rows + options_.max_logits_rows - 1) / options_.max_logits_rows;
+    profiler_->End({sequences, rows, calls});
+  }
   return results;
 }
 
 void Transformer::RunLayers() {
   operators_->Embed(*weights_->embedding);
+  Lap(StepPart::kEmbed);
   for (int32_t i = 0; i < config_.layers; ++i) {
     const LayerIndex number(i);
     const LayerWeights& layer = weights_->layers[static_cast<size_t>(i)];
     operators_->RmsNorm(layer.attention_norm);
+    Lap(StepPart::kNorm);
     operators_->ProjectQkv(number, layer.attention);
+    Lap(StepPart::kQkv);
     operators_->Attend(number);
+    Lap(StepPart::kAttention);
     operators_->ProjectOutput(number, layer.attention);
+    Lap(StepPart::kOutput);
     operators_->RmsNorm(layer.mlp_norm);
+    Lap(StepPart::kNorm);
     operators_->ProjectGateUp(number, layer.mlp);
+    Lap(StepPart::kGateUp);
     operators_->ProjectDown(number, layer.mlp);
+    Lap(StepPart::kDown);
   }
 }
 
@@ -126,7 +146,9 @@ void Transformer::SampleInPieces(std::span<const ops::SampleRow> samples,
     piece_results.assign(piece.size(), {});
     operators_->Logits(logits_rows.subspan(static_cast<size_t>(first), static_cast<size_t>(rows)),
                        weights_->final_norm, weights_->head());
+    Lap(StepPart::kLogits);
     operators_->Sample(piece, piece_results);
+    Lap(StepPart::kSample);
     for (size_t i = begin; i < next; ++i) results[order[i]] = std::move(piece_results[i - begin]);
   }
   WEFT_CHECK(next == order.size());

@@ -19,6 +19,8 @@
 namespace weft::model {
 
 struct ModelWeights;
+class StepProfiler;
+enum class StepPart : uint8_t;
 
 struct TransformerOptions {
   DType dtype = DType::kBFloat16;
@@ -48,6 +50,8 @@ class Transformer {
 
   /// Before the first Run: page i lies at arena + i * kv_layout().page_bytes.
   void BindPages(std::byte* arena, int32_t page_count);
+  /// Before the first Run: times its parts. Outlives this.
+  void SetProfiler(StepProfiler& profiler) { profiler_ = &profiler; }
   /// Runs steps that nobody waits for, so that none later pays for what a backend does once for a
   /// number of rows. They write to page 0. After BindPages; nothing to do on CPUs.
   void WarmUp();
@@ -66,6 +70,7 @@ class Transformer {
  private:
   Transformer(const ModelConfig& config, const TransformerOptions& options);
   void RunLayers();
+  void Lap(StepPart part) const;
   /// Logits and samples, as many rows at a time as are kept.
   void SampleInPieces(std::span<const ops::SampleRow> samples, std::span<const int32_t> logits_rows,
                       std::span<ops::SampledToken> results);
@@ -76,6 +81,7 @@ class Transformer {
   std::byte* arena_ = nullptr;
   std::unique_ptr<ops::Operators> operators_;
   std::unique_ptr<ModelWeights> weights_;
+  StepProfiler* profiler_ = nullptr;  ///< Null: nobody asks.
 };
 
 }  // namespace weft::model

@@ -12,6 +12,12 @@ std::string ShapeText(std::span<const int64_t> shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
+template <typename T>
+std::span<T> Sized(std::vector<T>& values, int64_t size) {
+  values.resize(static_cast<size_t>(size));
+  return values;
+}
+
 class SourceReader final : public WeightReader {
  public:
   explicit SourceReader(const checkpoint::TensorSource& source) : source_(source) {}
@@ -34,6 +40,17 @@ class SourceReader final : public WeightReader {
   Status Read(const std::string& name, int64_t first_row, int64_t rows, int64_t,
               std::span<float> into) const override {
     return source_.ReadRows(*source_.Find(name), first_row, rows, into);
+  }
+
+  Status Fill(const std::string& name, int64_t first_row, int64_t rows, int64_t columns,
+              WeightStaging& staging, ops::Matrix& matrix) const override {
+    const checkpoint::TensorInfo& tensor = *source_.Find(name);
+    if (tensor.type != checkpoint::StoredType::kBF16)
+      return WeightReader::Fill(name, first_row, rows, columns, staging, matrix);
+    const std::span<BFloat16> values = Sized(staging.halves, rows * columns);
+    WEFT_RETURN_IF_ERROR(source_.ReadBFloat16Rows(tensor, first_row, rows, values));
+    matrix.SetBFloat16Rows(static_cast<int32_t>(first_row), static_cast<int32_t>(rows), values);
+    return OkStatus();
   }
 
  private:
@@ -78,6 +95,14 @@ class DummyReader final : public WeightReader {
 };
 
 }  // namespace
+
+Status WeightReader::Fill(const std::string& name, int64_t first_row, int64_t rows, int64_t columns,
+                          WeightStaging& staging, ops::Matrix& matrix) const {
+  const std::span<float> values = Sized(staging.floats, rows * columns);
+  WEFT_RETURN_IF_ERROR(Read(name, first_row, rows, columns, values));
+  matrix.SetRows(static_cast<int32_t>(first_row), static_cast<int32_t>(rows), values);
+  return OkStatus();
+}
 
 std::unique_ptr<WeightReader> ReadFrom(const checkpoint::TensorSource& source) {
   return std::make_unique<SourceReader>(source);

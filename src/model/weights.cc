@@ -11,19 +11,50 @@
 namespace weft::model {
 namespace {
 
-/// Rows that one thread reads and packs at once: about a megabyte of floats.
-constexpr int64_t kFloatsAtOnce = 256 * 1024;
+/// Elements that one thread reads and packs at once: half a megabyte of bfloat16, which stays in
+/// its second-level cache from reading to packing.
+constexpr int64_t kElementsAtOnce = 256 * 1024;
 
-/// Some rows of one matrix.
-struct PackJob {
+/// Does every job, several threads each taking the next. The answer is the first error; later jobs
+/// are then left out.
+template <typename Job, typename Do>
+Status ForEach(const std::vector<Job>& jobs, int threads, const Do& work) {
+  std::atomic<size_t> next{0};
+  std::atomic<bool> failed{false};
+  std::mutex mutex;
+  Status first_error;
+  const auto run = [&] {
+    WeightStaging staging;
+    for (size_t i = next++; i < jobs.size() && !failed; i = next++) {
+      Status status = work(jobs[i], staging);
+      if (status.ok()) continue;
+      const std::lock_guard lock(mutex);
+      if (!failed.exchange(true)) first_error = std::move(status);
+    }
+  };
+  std::vector<std::thread> others;
+  for (int i = 1; i < threads; ++i) others.emplace_back(run);
+  run();
+  for (std::thread& thread : others) thread.join();
+  return first_error;
+}
+
+struct MatrixJob {
   std::string name;
-  ops::Matrix* matrix = nullptr;
-  int64_t first_row = 0;
-  int64_t rows = 0;
-  int64_t columns = 0;
+  std::unique_ptr<ops::Matrix>* into = nullptr;
+  int32_t rows = 0;
+  int32_t columns = 0;
 };
 
-/// Collects what is to be read, then reads it with several threads. Used by one LoadWeights.
+/// Some rows of one matrix.
+struct RowsJob {
+  const MatrixJob* matrix = nullptr;
+  int64_t first_row = 0;
+  int64_t rows = 0;
+};
+
+/// Collects what is to be read, then creates and fills it with several threads. Used by one
+/// LoadWeights.
 class WeightLoader {
  public:
   WeightLoader(const ModelConfig& config, const WeightReader& reader, ops::Operators& operators)
@@ -32,13 +63,7 @@ class WeightLoader {
   Status AddMatrix(const std::string& name, int32_t rows, int32_t columns,
                    std::unique_ptr<ops::Matrix>& into) {
     WEFT_RETURN_IF_ERROR(reader_.Check(name, rows, columns));
-    Result<std::unique_ptr<ops::Matrix>> matrix = operators_.CreateMatrix(rows, columns);
-    if (!matrix.ok()) return matrix.error().WithContext(name);
-    into = std::move(matrix).value();
-    constexpr int64_t kGranule = ops::kMatrixRowGranule;
-    const int64_t at_once = std::max<int64_t>(1, kFloatsAtOnce / columns / kGranule) * kGranule;
-    for (int64_t first = 0; first < rows; first += at_once)
-      jobs_.push_back({name, into.get(), first, std::min<int64_t>(at_once, rows - first), columns});
+    matrices_.push_back({name, &into, rows, columns});
     return OkStatus();
   }
 
@@ -51,11 +76,24 @@ class WeightLoader {
   Status AddLayer(int32_t number, LayerWeights& layer);
 
   Status Run(int threads) {
-    std::vector<std::thread> others;
-    for (int i = 1; i < threads; ++i) others.emplace_back([this] { Work(); });
-    Work();
-    for (std::thread& thread : others) thread.join();
-    return status_;
+    WEFT_RETURN_IF_ERROR(
+        ForEach(matrices_, threads, [this](const MatrixJob& job, WeightStaging&) -> Status {
+          auto matrix = operators_.CreateMatrix(job.rows, job.columns);
+          if (!matrix.ok()) return matrix.error().WithContext(job.name);
+          *job.into = std::move(matrix).value();
+          return OkStatus();
+        }));
+    std::vector<RowsJob> parts;
+    for (const MatrixJob& job : matrices_) {
+      constexpr int64_t kGranule = ops::kMatrixRowGranule;
+      const int64_t at_once = std::max<int64_t>(1, kElementsAtOnce / job.columns / kGranule);
+      for (int64_t first = 0; first < job.rows; first += at_once * kGranule)
+        parts.push_back({&job, first, std::min<int64_t>(at_once * kGranule, job.rows - first)});
+    }
+    return ForEach(parts, threads, [this](const RowsJob& part, WeightStaging& staging) {
+      const MatrixJob& job = *part.matrix;
+      return reader_.Fill(job.name, part.first_row, part.rows, job.columns, staging, **job.into);
+    });
   }
 
  private:
@@ -70,30 +108,10 @@ class WeightLoader {
                       config_.OutputSize(projection), into);
   }
 
-  void Work() {
-    std::vector<float> values;
-    for (size_t i = next_++; i < jobs_.size() && !failed_; i = next_++) {
-      const PackJob& job = jobs_[i];
-      values.resize(static_cast<size_t>(job.rows * job.columns));
-      const Status status = reader_.Read(job.name, job.first_row, job.rows, job.columns, values);
-      if (!status.ok()) {
-        const std::lock_guard lock(mutex_);
-        if (!failed_.exchange(true)) status_ = status;
-        return;
-      }
-      job.matrix->SetRows(static_cast<int32_t>(job.first_row), static_cast<int32_t>(job.rows),
-                          values);
-    }
-  }
-
   const ModelConfig& config_;
   const WeightReader& reader_;
   ops::Operators& operators_;
-  std::vector<PackJob> jobs_;
-  std::atomic<size_t> next_{0};
-  std::atomic<bool> failed_{false};
-  std::mutex mutex_;
-  Status status_;
+  std::vector<MatrixJob> matrices_;
 };
 
 Status WeightLoader::AddLayer(int32_t number, LayerWeights& layer) {

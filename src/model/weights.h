@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bfloat16.h"
 #include "base/result.h"
 #include "checkpoint/model_config.h"
 #include "checkpoint/tensor_source.h"
@@ -30,6 +31,12 @@ struct ModelWeights {
   Bytes bytes() const;
 };
 
+/// Memory that a thread reuses from one Fill to the next.
+struct WeightStaging {
+  std::vector<float> floats;
+  std::vector<BFloat16> halves;
+};
+
 /// Where values of tensors come from: a model's files, or a generator of dummy values. Any thread.
 class WeightReader {
  public:
@@ -39,6 +46,10 @@ class WeightReader {
   virtual Status Check(const std::string& name, int64_t rows, int64_t columns) const = 0;
   virtual Status Read(const std::string& name, int64_t first_row, int64_t rows, int64_t columns,
                       std::span<float> into) const = 0;
+  /// Reads rows of `name` into the same rows of `matrix`, without a detour over float where both
+  /// are bfloat16.
+  virtual Status Fill(const std::string& name, int64_t first_row, int64_t rows, int64_t columns,
+                      WeightStaging& staging, ops::Matrix& matrix) const;
 };
 
 /// Reads a model's own tensors.

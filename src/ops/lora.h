@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "base/bfloat16.h"
 #include "base/dtype.h"
 #include "base/strong_id.h"
 #include "checkpoint/model_config.h"
@@ -33,6 +34,13 @@ class TilePacker {
   /// become zero.
   virtual void PackB(std::span<const float> b, int32_t rank, int32_t first, int32_t columns,
                      int32_t width, int32_t out, std::byte* tile) const = 0;
+
+  /// The same from bfloat16, to the same tile as from the values widened. A packer of bfloat16
+  /// overrides these: adapters come this way, and what they do here is widen.
+  virtual void PackBFloat16A(std::span<const BFloat16> a, int32_t rows, int32_t width, int32_t in,
+                             std::byte* tile) const;
+  virtual void PackBFloat16B(std::span<const BFloat16> b, int32_t rank, int32_t first,
+                             int32_t columns, int32_t width, int32_t out, std::byte* tile) const;
 };
 
 /// Where one rank tile of one module lies on the device.

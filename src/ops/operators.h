@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "base/bfloat16.h"
 #include "base/bytes.h"
 #include "base/dtype.h"
 #include "base/result.h"
@@ -26,6 +27,9 @@ class Matrix {
   /// `values`: rows [first, first + count) of the weight, row-major float. `first` is a multiple of
   /// kMatrixRowGranule; threads may set different rows at once.
   virtual void SetRows(int32_t first, int32_t count, std::span<const float> values) = 0;
+  /// The same from bfloat16, to the same weight as from the values widened. What a backend that
+  /// keeps bfloat16 overrides; here it widens.
+  virtual void SetBFloat16Rows(int32_t first, int32_t count, std::span<const BFloat16> values);
 };
 
 inline constexpr int32_t kMatrixRowGranule = 16;

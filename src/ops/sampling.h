@@ -37,6 +37,9 @@ struct SampleRow {
   /// penalties only.
   std::shared_ptr<const std::vector<TokenId>> tokens;
   int32_t token_count = 0;
+  /// When >= 0, one more generated token after those: the one the step before chose, which was not
+  /// known when this row was planned.
+  TokenId last_token = -1;
   int32_t prompt_count = 0;
   /// Tokens that may not be chosen (end of text before min_new_tokens).
   std::shared_ptr<const std::vector<TokenId>> forbidden;

@@ -124,6 +124,20 @@ TEST(ControlRoutes, AbortFlushHealthPingTrace) {
   EXPECT_EQ(harness.Ask(kGet, "/trace").body, "{}");
 }
 
+TEST(ControlRoutes, ProfileIsTextWhereProfilingIsOn) {
+  RouteHarness harness;
+  const HttpResponse off = harness.Ask(kGet, "/profile");
+  EXPECT_EQ(off.status, 404);
+  EXPECT_THAT(off.body, HasSubstr("--profile"));
+  harness.service.profile_text = "decode steps: 1";
+  harness.service.profile_json = "{}";
+  const HttpResponse on = harness.Ask(kGet, "/profile");
+  EXPECT_EQ(on.status, 200);
+  EXPECT_EQ(on.body, "decode steps: 1");
+  EXPECT_THAT(on.content_type, HasSubstr("text/plain"));
+  EXPECT_EQ(harness.Ask(kPost, "/profile").status, 405);
+}
+
 TEST(ControlRoutes, HealthGenerateAsksTheEngineForAToken) {
   RouteHarness harness;
   auto healthy = harness.Send(kGet, "/health_generate");

@@ -104,6 +104,18 @@ void Metrics(ShardContext& shard, const HttpRequest&, std::shared_ptr<Reply> rep
   reply->Send(std::move(response));
 }
 
+void Profile(ShardContext& shard, const HttpRequest& request, std::shared_ptr<Reply> reply) {
+  const bool json = request.accept.find("application/json") != std::string::npos;
+  HttpResponse response;
+  if (!json) response.content_type = kPlainText;
+  response.body = shard.server.service.Profile(json ? engine::Service::ProfileForm::kJson
+                                                    : engine::Service::ProfileForm::kText);
+  if (response.body.empty())
+    response =
+        ErrorResponse(404, "profiling is off: start the server with --profile", ApiStyle::kSglang);
+  reply->Send(std::move(response));
+}
+
 void Trace(ShardContext& shard, const HttpRequest&, std::shared_ptr<Reply> reply) {
   HttpResponse response;
   response.body = shard.server.service.TraceJson();

@@ -15,6 +15,7 @@ struct HttpRequest {
   Method method = Method::kGet;
   std::string path;           ///< Without the query, percent-decoded.
   std::string authorization;  ///< The Authorization header; empty: none.
+  std::string accept;         ///< The Accept header; empty: none.
   std::string body;
 };
 

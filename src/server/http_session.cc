@@ -80,6 +80,7 @@ class HttpSession final : public Connection, public std::enable_shared_from_this
   asio::awaitable<bool> AwaitFirstByte();
   asio::awaitable<bool> ReadRequest(Parser& parser);
   asio::awaitable<void> Refuse(error_code why);
+  size_t WriteAtOnce();
   asio::awaitable<void> WriteReply();
   asio::awaitable<void> WatchForHangUp();
   asio::awaitable<void> LingerAndClose();
@@ -223,6 +224,7 @@ void HttpSession::Answer(Parser& parser) {
   request.method = MethodOf(message.method());
   request.path = PathOf(message.target());
   request.authorization = std::string(message[http::field::authorization]);
+  request.accept = std::string(message[http::field::accept]);
   request.body = std::move(message.body());
   ReplyFraming framing;
   framing.head_only = request.method == Method::kHead;
@@ -240,6 +242,14 @@ void HttpSession::OnReplyChanged() {
   socket_.cancel(ignored);  // A write to a client that does not read would last until its deadline.
 }
 
+/// Writes what the socket takes without waiting, nearly always everything: then a part of a stream
+/// costs no deadline and no further turn of the loop. An error is left to the write that follows.
+size_t HttpSession::WriteAtOnce() {
+  error_code ec;
+  const size_t size = socket_.write_some(asio::buffer(writing_), ec);
+  return ec ? 0 : size;
+}
+
 asio::awaitable<void> HttpSession::WriteReply() {
   error_code ec;
   while (!reply_->overflowed()) {
@@ -247,8 +257,10 @@ asio::awaitable<void> HttpSession::WriteReply() {
     if (state.cancelled() != asio::cancellation_type::none || !socket_.is_open()) co_return;
     if (!reply_->empty()) {
       reply_->Take(writing_);
+      const size_t written = WriteAtOnce();
+      if (written == writing_.size()) continue;
       Arm(options_.write_timeout);
-      co_await asio::async_write(socket_, asio::buffer(writing_),
+      co_await asio::async_write(socket_, asio::buffer(writing_) + written,
                                  asio::redirect_error(use_awaitable, ec));
       Disarm();
       if (ec) break;
@@ -301,6 +313,7 @@ asio::awaitable<void> HttpSession::LingerAndClose() {
 void StartHttpSession(asio::ip::tcp::socket socket, ConnectionOwner& owner) {
   error_code ignored;
   socket.set_option(asio::ip::tcp::no_delay(true), ignored);
+  socket.non_blocking(true, ignored);  // For WriteAtOnce.
   const auto executor = socket.get_executor();
   const auto session = std::make_shared<HttpSession>(std::move(socket), owner);
   owner.Add(session);

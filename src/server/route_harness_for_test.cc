@@ -47,7 +47,7 @@ std::shared_ptr<RecordedReply> RouteHarness::Send(Method method, const std::stri
                                                   const std::string& body,
                                                   const std::string& authorization) {
   auto reply = std::make_shared<RecordedReply>();
-  Dispatch(shard, {method, path, authorization, body}, reply);
+  Dispatch(shard, {method, path, authorization, /*accept=*/"", body}, reply);
   return reply;
 }
 

@@ -38,6 +38,7 @@ constexpr Route kRoutes[] = {
     {"/v1/unload_lora_adapter", kPost, Access::kAdmin, Drain::kRefuse, UnloadAdapterV1},
     {"/flush_cache", kGetOrPost, Access::kAdmin, Drain::kRefuse, FlushCache},
     {"/abort_request", kPost, Access::kAdmin, Drain::kServe, AbortRequest},
+    {"/profile", kGet, Access::kAdmin, Drain::kServe, Profile},
     {"/trace", kGet, Access::kAdmin, Drain::kServe, Trace},
     {"/health", kGet, Access::kOpen, Drain::kServe, Health},
     {"/health_generate", kGet, Access::kOpen, Drain::kRefuse, HealthGenerate},

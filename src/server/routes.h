@@ -30,6 +30,7 @@ void Health(ShardContext& shard, const HttpRequest& request, std::shared_ptr<Rep
 void HealthGenerate(ShardContext& shard, const HttpRequest& request, std::shared_ptr<Reply> reply);
 void Ping(ShardContext& shard, const HttpRequest& request, std::shared_ptr<Reply> reply);
 void Metrics(ShardContext& shard, const HttpRequest& request, std::shared_ptr<Reply> reply);
+void Profile(ShardContext& shard, const HttpRequest& request, std::shared_ptr<Reply> reply);
 void Trace(ShardContext& shard, const HttpRequest& request, std::shared_ptr<Reply> reply);
 
 // info_routes.cc

@@ -36,6 +36,9 @@ class ScriptedService final : public engine::Service {
   void FlushPrefixCache(std::function<void(Status)> done) override;
   engine::EngineStats Stats() const override;
   std::string TraceJson() const override { return trace; }
+  std::string Profile(ProfileForm form) const override {
+    return form == ProfileForm::kJson ? profile_json : profile_text;
+  }
 
   /// Delivers events of request number `index` (in order of submission).
   void Emit(size_t index, const std::string& bytes,
@@ -58,6 +61,8 @@ class ScriptedService final : public engine::Service {
   std::function<void(Submitted)> on_submit;
   engine::EngineStats stats;
   std::string trace;
+  std::string profile_text;
+  std::string profile_json;
   std::map<std::string, engine::AdapterInfo> adapters;
   Status flush_result;
   std::vector<UnloadReply> unload_replies;

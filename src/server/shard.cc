@@ -1,5 +1,7 @@
 #include "server/shard.h"
 
+#include <pthread.h>
+
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <mutex>
@@ -47,7 +49,10 @@ Shard::Shard(ServerContext& server, ConnectionCount& connections)
 Shard::~Shard() { Stop(); }
 
 void Shard::Start() {
-  thread_ = std::thread([this] { io_.run(); });
+  thread_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "weft-io");
+    io_.run();
+  });
 }
 
 void Shard::Stop() {

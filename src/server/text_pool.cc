@@ -1,5 +1,7 @@
 #include "server/text_pool.h"
 
+#include <pthread.h>
+
 #include <utility>
 
 namespace weft::server {
@@ -7,6 +9,7 @@ namespace weft::server {
 TextPool::TextPool(int threads, size_t queue_limit) : queue_(queue_limit) {
   for (int i = 0; i < threads; ++i) {
     threads_.emplace_back([this] {
+      pthread_setname_np(pthread_self(), "weft-text");
       while (auto task = queue_.Pop()) (*task)();
     });
   }

@@ -53,7 +53,7 @@ History::History(Scenario scenario)
       io_(events_, clock_, Random(scenario_.seed * 2 + 1), scenario_.io, host_, device_,
           scenario_.model, kPageBytes),
       executor_(events_, clock_, Random(scenario_.seed * 2 + 2), scenario_.step, device_,
-                scenario_.engine.limits.tokens_per_page),
+                scenario_.engine.limits.tokens_per_page, scenario_.engine.max_steps_in_flight),
       sink_(std::make_shared<Sink>(*this)) {
   clock_.MoveTo(Moment(std::chrono::hours(1)));
   io_.files() = scenario_.files;
@@ -213,6 +213,7 @@ void History::TurnAndCheck() {
   engine_->Turn();
   RecordStep();
   CheckPages();
+  CheckWatched();
   CheckSteps();
   CheckOvertaking();
   CheckEnded();
@@ -355,6 +356,19 @@ void History::CheckPages() {
   }
 }
 
+/// A turn looks at watched adapters alone, so none that matters may be missing.
+void History::CheckWatched() {
+  const std::vector<adapter::AdapterRecord*> watched = engine_->adapters().Watched();
+  const std::set<const adapter::AdapterRecord*> known(watched.begin(), watched.end());
+  for (const adapter::AdapterRecord* record : engine_->adapters().Records()) {
+    const bool stays = record->pinned && record->residency.lifecycle == adapter::Lifecycle::kActive;
+    const bool matters = record->users > 0 || record->ready() || record->awaited || stays;
+    if (matters && !known.contains(record)) {
+      Violate(fmt::format("P3: adapter '{}' matters, and no turn looks at it", record->name));
+    }
+  }
+}
+
 void History::CheckSteps() {
   if (scenario_.engine.load_policy != adapter::LoadPolicyKind::kOverlapped) return;
   if (engine_->step_in_flight()) return;
@@ -396,8 +410,8 @@ void History::CheckEnded() {
     if (sequence->state != engine::SequenceState::kEnding) continue;
     if (!engine_->step_in_flight())
       Violate("P7: an ended request holds pages and no step is under way");
-    if (completed_steps_ > requests_.at(id)->steps_at_end + 1) {
-      Violate("P7: an ended request held its pages for more than one step");
+    if (completed_steps_ > requests_.at(id)->steps_at_end + scenario_.engine.max_steps_in_flight) {
+      Violate("P7: an ended request held its pages for longer than the steps under way");
     }
   }
 }

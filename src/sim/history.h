@@ -79,6 +79,7 @@ class History {
   void RecordStep();
 
   void CheckPages();           // P2, P5
+  void CheckWatched();         // P3
   void CheckSteps();           // P3
   void CheckOvertaking();      // P6
   void CheckEnded();           // P7

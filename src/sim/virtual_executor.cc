@@ -10,18 +10,32 @@
 namespace weft::sim {
 
 VirtualExecutor::VirtualExecutor(EventQueue& events, const Clock& clock, Random random,
-                                 Timing timing, VirtualArena& device, int32_t tokens_per_page)
+                                 Timing timing, VirtualArena& device, int32_t tokens_per_page,
+                                 int32_t max_jobs)
     : events_(events),
       clock_(clock),
       random_(random),
       timing_(timing),
       device_(device),
-      tokens_per_page_(tokens_per_page) {}
+      tokens_per_page_(tokens_per_page),
+      max_jobs_(static_cast<size_t>(max_jobs)) {}
 
 void VirtualExecutor::Submit(engine::StepJob job) {
-  if (busy_) violation("a step was submitted while one was under way");
-  busy_ = true;
+  if (jobs_.size() == max_jobs_) violation("more steps were submitted than may be under way");
   last_step_ = job.id;
+  jobs_.push_back(std::move(job));
+  if (jobs_.size() == 1) Begin();
+}
+
+void VirtualExecutor::Begin() {
+  engine::StepJob& job = jobs_.front();
+  for (const model::CarriedToken& carry : job.batch.carried) {
+    if (carry.sample < 0 || carry.sample >= std::ssize(chosen_)) {
+      violation("a step takes up a token that the step before did not choose");
+      return;
+    }
+  }
+  job.batch.TakeCarried(chosen_);
   std::set<PageIndex> written;
   for (const model::SequenceSlice& slice : job.batch.slices) {
     const uint64_t content = ReadAdapter(slice, "at the step's start");
@@ -38,7 +52,7 @@ void VirtualExecutor::Submit(engine::StepJob job) {
   const Duration length =
       (timing_.step + timing_.row * static_cast<int64_t>(job.batch.tokens.size())) *
       random_.Between(100 - timing_.jitter_percent, 100 + timing_.jitter_percent) / 100;
-  events_.After(length, [this, job = std::move(job), begin = clock_.Now()] { Finish(job, begin); });
+  events_.After(length, [this, begin = clock_.Now()] { Finish(begin); });
 }
 
 KvCell& VirtualExecutor::Cell(const model::SequenceSlice& slice, int32_t position) {
@@ -83,8 +97,9 @@ uint64_t VirtualExecutor::ReadHistory(const model::SequenceSlice& slice, uint64_
   return state;
 }
 
-void VirtualExecutor::Finish(const engine::StepJob& job, Moment begin) {
-  busy_ = false;
+void VirtualExecutor::Finish(Moment begin) {
+  const engine::StepJob job = std::move(jobs_.front());
+  jobs_.pop_front();
   size_t token = 0;
   std::vector<uint64_t> states;  // Of each logits row.
   for (const model::SequenceSlice& slice : job.batch.slices) {
@@ -111,6 +126,9 @@ void VirtualExecutor::Finish(const engine::StepJob& job, Moment begin) {
         row.sample ? VirtualModel::Choose(state, row.params->seed, row.position) : row.given_token;
     result.samples.push_back(sample);
   }
+  chosen_.clear();
+  for (const ops::SampledToken& sample : result.samples) chosen_.push_back(sample.token);
+  if (!jobs_.empty()) Begin();
   done(std::move(result));
 }
 

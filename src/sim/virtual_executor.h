@@ -1,5 +1,6 @@
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <string>
 #include <vector>
@@ -22,8 +23,9 @@ class VirtualExecutor final : public engine::StepExecutor {
     int32_t jitter_percent = 20;
   };
 
+  /// `max_jobs`: steps that may be submitted and not yet answered.
   VirtualExecutor(EventQueue& events, const Clock& clock, Random random, Timing timing,
-                  VirtualArena& device, int32_t tokens_per_page);
+                  VirtualArena& device, int32_t tokens_per_page, int32_t max_jobs);
 
   void Submit(engine::StepJob job) override;
 
@@ -34,7 +36,8 @@ class VirtualExecutor final : public engine::StepExecutor {
   StepId last_step() const { return last_step_; }
 
  private:
-  void Finish(const engine::StepJob& job, Moment begin);
+  void Begin();
+  void Finish(Moment begin);
   /// The adapter's content as its pages have it; 0 for the base model.
   uint64_t ReadAdapter(const model::SequenceSlice& slice, const char* when);
   /// Checks every cell of [0, position) and returns the state there.
@@ -47,8 +50,10 @@ class VirtualExecutor final : public engine::StepExecutor {
   const Timing timing_;
   VirtualArena& device_;
   const int32_t tokens_per_page_;
+  const size_t max_jobs_;
   StepId last_step_{0};
-  bool busy_ = false;
+  std::deque<engine::StepJob> jobs_;  ///< The first is under way, others wait for its end.
+  std::vector<TokenId> chosen_;       ///< By the step before, by its samples.
 };
 
 }  // namespace weft::sim

@@ -116,7 +116,7 @@ def test_a_thousand_bad_requests_leave_nothing_behind(server):
                 bad_post(server, body)
 
     round_of_bad(200)  # Caches and pools have grown to their size.
-    files, memory = server.open_files(), server.resident_bytes()
+    files, memory = server.open_files(), server.settled_resident_bytes()
     round_of_bad(1000)
     assert server.open_files() <= files + 8
     assert server.resident_bytes() <= memory + 16 * 2**20

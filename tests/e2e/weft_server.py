@@ -20,13 +20,14 @@ def free_port() -> int:
 class WeftServer:
     """A running server. `url` is its address; `log` the file with what it wrote."""
 
-    def __init__(self, binary: str, model_dir: pathlib.Path, log: pathlib.Path, *flags: str):
+    def __init__(self, binary: str, model_dir: pathlib.Path, log: pathlib.Path, *flags: str,
+                 dtype: str = "float32"):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
         command = [binary, "serve", "--model-path", str(model_dir), "--served-model-name", "tiny",
                    "--host", "127.0.0.1", "--port", str(self.port), "--device", "cpu",
-                   "--dtype", "float32", *flags]
+                   "--dtype", dtype, *flags]
         self.process = subprocess.Popen(command, stdout=open(log, "wb"),
                                         stderr=subprocess.STDOUT)
         self._wait_until_healthy()
@@ -73,6 +74,18 @@ class WeftServer:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise RuntimeError("no VmRSS")
+
+    def settled_resident_bytes(self, seconds: float = 60) -> int:
+        """The resident size once it stays: after the start, memory that was set aside becomes present."""
+        deadline = time.monotonic() + seconds
+        before = self.resident_bytes()
+        while time.monotonic() < deadline:
+            time.sleep(0.5)
+            now = self.resident_bytes()
+            if now <= before + 2**20:
+                return now
+            before = now
+        raise RuntimeError(f"the resident size still grows after {seconds} s")
 
     def stop(self, seconds: float = 20) -> int:
         if self.process.poll() is None:

@@ -17,11 +17,11 @@ namespace {
 /// Eight processors clear pages as fast as memory takes it.
 constexpr unsigned kMostThreads = 8;
 /// A thread takes as long to start as a piece or two take to clear.
-constexpr Bytes kPiecesWorthAThread = 8;
+constexpr Bytes kPiecesWorthAThread = 4;
 /// Processor time of a piece above which a machine is slow: three times what clearing takes, a
 /// quarter of what a host takes to find the memory. Some pieces may be slow.
 constexpr std::chrono::microseconds kSlowPiece(1000);
-constexpr std::chrono::milliseconds kSlowCredit(50);
+constexpr std::chrono::milliseconds kSlowCredit(10);
 
 Bytes RoundUp(Bytes bytes, Bytes to) { return (bytes + to - 1) / to * to; }
 

@@ -50,8 +50,15 @@ void AdapterRuns::PlanModule(int32_t run, int32_t index, const LoraModule& modul
                         std::min(kTaskRows, rows.rows - row)});
 }
 
-void AdapterRuns::Shrink(LayerIndex layer, std::span<const Projection> projections,
-                         const std::byte* h, int64_t h_stride, int32_t in, ThreadTeam& team) {
+const LoraTile& AdapterRuns::TileOf(const ShrinkTask& task, int32_t tile) const {
+  return ModuleOf(task).module->tiles[static_cast<size_t>(tile)];
+}
+
+const AdapterRuns::RunModule& AdapterRuns::ModuleOf(const ShrinkTask& task) const {
+  return run_modules_[static_cast<size_t>(int64_t{task.run} * modules_ + task.module)];
+}
+
+void AdapterRuns::Plan(LayerIndex layer, std::span<const Projection> projections) {
   modules_ = static_cast<int32_t>(projections.size());
   run_modules_.clear();
   tasks_.clear();
@@ -66,36 +73,63 @@ void AdapterRuns::Shrink(LayerIndex layer, std::span<const Projection> projectio
     }
     WEFT_CHECK(offset <= stride_);
   }
-  team.ParallelFor(static_cast<int32_t>(tasks_.size()), [&](int32_t number, int) {
+}
+
+void AdapterRuns::Shrink(LayerIndex layer, std::span<const Projection> projections,
+                         const std::byte* h, int64_t h_stride, int32_t in, ThreadTeam& team,
+                         ReadAhead& read_ahead) {
+  Plan(layer, projections);
+  const auto tasks = static_cast<int32_t>(tasks_.size());
+  if (tasks == 0) return;
+  const auto start = [&](int32_t number) {
+    const ShrinkTask& task = tasks_[static_cast<size_t>(std::min(number, tasks - 1))];
+    return TileOf(task, task.first_tile).a;
+  };
+  read_ahead.BeginProduct([&](int thread) { return start(team.RangeBegin(tasks, thread)); });
+  team.ParallelForRanges(tasks, [&](int32_t number, int thread) {
     const ShrinkTask& task = tasks_[static_cast<size_t>(number)];
-    const RunModule& target =
-        run_modules_[static_cast<size_t>(int64_t{task.run} * modules_ + task.module)];
-    int64_t offset = target.offset + TileOffset(*target.module, task.first_tile);
+    const bool last = number + 1 == team.RangeBegin(tasks, thread + 1);
     ShrinkArgs args;
     args.x = h + task.first_row * h_stride * SizeOf(dtype_);
     args.x_stride = h_stride;
-    args.rows = task.rows;
     args.in = in;
-    args.scaling = target.module->scaling;
-    args.out_stride = stride_;
-    for (int32_t i = task.first_tile; i < task.first_tile + task.tiles; ++i) {
-      const LoraTile& tile = target.module->tiles[static_cast<size_t>(i)];
-      args.tile = tile.a;
-      args.width = tile.width;
-      args.out = shrunk_ + (task.first_row * stride_ + offset) * SizeOf(dtype_);
-      kernels_.shrink(args);
-      offset += tile.width;
-    }
+    ShrinkTiles(task, args, last ? read_ahead.Next(thread) : start(number + 1));
   });
 }
 
-void AdapterRuns::PrefetchExpand(int32_t index, int32_t first_row, int32_t rows,
-                                 int32_t first_panel, int32_t panels) const {
+void AdapterRuns::ShrinkTiles(const ShrinkTask& task, ShrinkArgs args,
+                              const std::byte* next) const {
+  const RunModule& target = ModuleOf(task);
+  int64_t offset = target.offset + TileOffset(*target.module, task.first_tile);
+  args.rows = task.rows;
+  args.scaling = target.module->scaling;
+  args.out_stride = stride_;
+  const int32_t end = task.first_tile + task.tiles;
+  for (int32_t i = task.first_tile; i < end; ++i) {
+    const LoraTile& tile = TileOf(task, i);
+    args.tile = tile.a;
+    args.width = tile.width;
+    args.out = shrunk_ + (task.first_row * stride_ + offset) * SizeOf(dtype_);
+    args.next = i + 1 < end ? TileOf(task, i + 1).a : next;
+    kernels_.shrink(args);
+    offset += tile.width;
+  }
+}
+
+AdapterRuns::Span AdapterRuns::RunsAmong(int32_t first_row, int32_t rows) const {
+  Span span;
+  const auto count = runs_.size();
+  while (span.first < count && runs_[span.first].first_row + runs_[span.first].rows <= first_row)
+    ++span.first;
+  span.end = span.first;
+  while (span.end < count && runs_[span.end].first_row < first_row + rows) ++span.end;
+  return span;
+}
+
+void AdapterRuns::PrefetchExpand(int32_t index, Span runs, int32_t first_panel,
+                                 int32_t panels) const {
   constexpr Bytes kLine = 64;
-  for (size_t run = 0; run < runs_.size(); ++run) {
-    const int32_t begin = std::max(first_row, runs_[run].first_row);
-    const int32_t end = std::min(first_row + rows, runs_[run].first_row + runs_[run].rows);
-    if (begin >= end) continue;
+  for (size_t run = runs.first; run < runs.end; ++run) {
     const RunModule& source =
         run_modules_[run * static_cast<size_t>(modules_) + static_cast<size_t>(index)];
     for (const LoraTile& tile : source.module->tiles) {
@@ -108,10 +142,10 @@ void AdapterRuns::PrefetchExpand(int32_t index, int32_t first_row, int32_t rows,
 
 void AdapterRuns::Expand(int32_t index, int32_t first_row, int32_t rows, int32_t first_panel,
                          int32_t panels, float* c, int64_t c_stride) const {
-  for (size_t run = 0; run < runs_.size(); ++run) {
+  const Span span = RunsAmong(first_row, rows);
+  for (size_t run = span.first; run < span.end; ++run) {
     const int32_t begin = std::max(first_row, runs_[run].first_row);
     const int32_t end = std::min(first_row + rows, runs_[run].first_row + runs_[run].rows);
-    if (begin >= end) continue;
     const RunModule& source =
         run_modules_[run * static_cast<size_t>(modules_) + static_cast<size_t>(index)];
     int64_t offset = source.offset;

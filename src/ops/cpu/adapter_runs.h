@@ -7,6 +7,7 @@
 #include "base/strong_id.h"
 #include "checkpoint/model_config.h"
 #include "ops/cpu/kernels.h"
+#include "ops/cpu/read_ahead.h"
 #include "ops/cpu/thread_team.h"
 #include "ops/operators.h"
 
@@ -35,11 +36,18 @@ class AdapterRuns {
   /// Computes scaling * A h, in elements, for the projections of one operator (three at most).
   /// `h` [rows, in], `h_stride` in elements.
   void Shrink(LayerIndex layer, std::span<const Projection> projections, const std::byte* h,
-              int64_t h_stride, int32_t in, ThreadTeam& team);
+              int64_t h_stride, int32_t in, ThreadTeam& team, ReadAhead& read_ahead);
 
-  /// Begins to bring in what Expand will read for the same arguments, while the base product runs.
-  void PrefetchExpand(int32_t index, int32_t first_row, int32_t rows, int32_t first_panel,
-                      int32_t panels) const;
+  /// Runs among rows [first_row, first_row + rows): [first, end).
+  struct Span {
+    size_t first = 0;
+    size_t end = 0;
+    size_t size() const { return end - first; }
+  };
+  Span RunsAmong(int32_t first_row, int32_t rows) const;
+
+  /// Begins to bring in what Expand will read for these runs, while the base product runs.
+  void PrefetchExpand(int32_t index, Span runs, int32_t first_panel, int32_t panels) const;
 
   /// c [rows, 16 * panels] += B (what Shrink left), for rows [first_row, first_row + rows) and
   /// panels [first_panel, first_panel + panels) of projection number `index` of the last Shrink.
@@ -62,7 +70,12 @@ class AdapterRuns {
     int32_t rows = 0;
   };
 
+  void Plan(LayerIndex layer, std::span<const Projection> projections);
   void PlanModule(int32_t run, int32_t index, const LoraModule& module);
+  const RunModule& ModuleOf(const ShrinkTask& task) const;
+  const LoraTile& TileOf(const ShrinkTask& task, int32_t tile) const;
+  /// `args` without what the task says. `next`: what the thread reads afterwards.
+  void ShrinkTiles(const ShrinkTask& task, ShrinkArgs args, const std::byte* next) const;
   int64_t TileOffset(const LoraModule& module, int32_t tile) const;
 
   const Kernels& kernels_;

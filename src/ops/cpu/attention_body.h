@@ -197,6 +197,23 @@ inline void ValueRows(const AttentionState<E>& state, int32_t head_dim, int32_t 
   }
 }
 
+/// Copies the V of a group's first `written` tokens; zero for the others.
+template <class E>
+inline void CopyWritten(const typename E::Type* group, int32_t head_dim, int32_t written,
+                        typename E::Type* to) {
+  constexpr int32_t kPanel = kPanelColumns * kPanelColumns;
+  constexpr int32_t kPairElements = kPanelColumns * E::kPair;
+  const int32_t whole = written / E::kPair * kPairElements;
+  for (int32_t panel = 0; panel < head_dim / kPanelColumns; ++panel) {
+    const typename E::Type* from = group + panel * kPanel;
+    __builtin_memcpy(to, from, static_cast<size_t>(whole) * sizeof(*to));
+    __builtin_memset(to + whole, 0, static_cast<size_t>(kPanel - whole) * sizeof(*to));
+    if (written % E::kPair != 0)
+      for (int32_t i = 0; i < kPairElements; i += E::kPair) to[whole + i] = from[whole + i];
+    to += kPanel;
+  }
+}
+
 /// sums = sums * correction + weights * V. Tokens that nobody wrote are taken as zero: their
 /// weight is zero, but what lies there may be NaN.
 template <class E>
@@ -207,13 +224,7 @@ inline void ValueBlock(const AttentionArgs& args, const AttentionState<E>& state
     values[g] = reinterpret_cast<const typename E::Type*>(GroupAt(args, first + g, args.v_offset));
     const int32_t written = args.tokens - (first + g) * kPanelColumns;
     if (written >= kPanelColumns) continue;
-    const int32_t elements = kPanelColumns * args.head_dim;
-    constexpr int32_t kRowElements = kPanelColumns * E::kPair;
-    for (int32_t i = 0; i < elements; ++i) {
-      const int32_t token =
-          i % (kPanelColumns * kPanelColumns) / kRowElements * E::kPair + i % E::kPair;
-      state.tail[i] = token < written ? values[g][i] : typename E::Type{0};
-    }
+    CopyWritten<E>(values[g], args.head_dim, written, state.tail);
     values[g] = state.tail;
   }
   const int32_t panels = args.head_dim / kPanelColumns;
@@ -227,19 +238,40 @@ inline void ValueBlock(const AttentionArgs& args, const AttentionState<E>& state
     ValueRows<E, 1, E::kTileRows>(state, args.head_dim, 0, panel, values, groups);
 }
 
-/// Brings in the K and V of groups [first, first + kBlockGroups) short of `end`, while the block
-/// before is computed: they lie in pages far apart, which no processor foresees.
-inline void PrefetchBlock(const AttentionArgs& args, int32_t first, int32_t end) {
+/// K and V of so many blocks are on their way while one is computed: they lie in pages far apart,
+/// which no processor foresees.
+inline constexpr int32_t kBlocksAhead = 2;
+
+inline int32_t BlocksOf(const AttentionArgs& args) {
+  return (args.position + args.rows + kAttentionBlock - 1) / kAttentionBlock;
+}
+
+/// Begins to bring in the K and V of a block, if there is such a block.
+inline void PrefetchBlock(const AttentionArgs& args, int32_t block) {
   constexpr int64_t kLine = 64;
-  const int32_t last = first + kBlockGroups < end ? first + kBlockGroups : end;
+  const int32_t groups = (args.position + args.rows + kPanelColumns - 1) / kPanelColumns;
+  const int32_t first = block * kBlockGroups;
+  const int32_t last = first + kBlockGroups < groups ? first + kBlockGroups : groups;
+  // Line by line of all groups, so that the addresses of their pages are looked up side by side.
+  const std::byte* starts[2 * kBlockGroups];
+  int32_t count = 0;
   for (int32_t group = first; group < last; ++group) {
-    const std::byte* k = GroupAt(args, group, args.k_offset);
-    const std::byte* v = GroupAt(args, group, args.v_offset);
-    for (int64_t at = 0; at < args.group_bytes; at += kLine) {
-      __builtin_prefetch(k + at, 0, 2);
-      __builtin_prefetch(v + at, 0, 2);
-    }
+    starts[count++] = GroupAt(args, group, args.k_offset);
+    starts[count++] = GroupAt(args, group, args.v_offset);
   }
+  for (int64_t at = 0; at < args.group_bytes; at += kLine)
+    for (int32_t i = 0; i < count; ++i) __builtin_prefetch(starts[i] + at, 0, 2);
+}
+
+/// Begins to bring in what comes kBlocksAhead blocks after block `block`, in the call that follows
+/// if need be.
+inline void PrefetchAhead(const AttentionArgs& args, int32_t block, int32_t blocks) {
+  const int32_t ahead = block + kBlocksAhead;
+  if (ahead < blocks) return PrefetchBlock(args, ahead);
+  if (args.next == nullptr) return;
+  // A call of fewer blocks than kBlocksAhead fetches all the first ones of the next.
+  for (int32_t i = block == 0 ? 0 : ahead - blocks; i <= ahead - blocks; ++i)
+    PrefetchBlock(*args.next, i);
 }
 
 template <class E>
@@ -247,11 +279,15 @@ void Attend(const AttentionArgs& args) {
   const AttentionState<E> state = LayOutState<E>(args);
   const int32_t visible = args.position + args.rows;
   const int32_t all_groups = (visible + kPanelColumns - 1) / kPanelColumns;
-  for (int32_t start = 0; start < visible; start += kAttentionBlock) {
+  const int32_t blocks = BlocksOf(args);
+  if (!args.fetched)
+    for (int32_t block = 0; block < kBlocksAhead; ++block) PrefetchBlock(args, block);
+  for (int32_t block = 0; block < blocks; ++block) {
+    const int32_t start = block * kAttentionBlock;
     const int32_t first = start / kPanelColumns;
     const int32_t left = all_groups - first;
     const int32_t groups = left < kBlockGroups ? left : kBlockGroups;
-    PrefetchBlock(args, first + kBlockGroups, all_groups);
+    PrefetchAhead(args, block, blocks);
     ScoreBlock(args, state, first, groups);
     for (int32_t query = 0; query < state.queries; ++query)
       SoftmaxRow(args, state, query, groups, args.position + query / args.group + 1 - start);

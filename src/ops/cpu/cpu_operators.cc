@@ -71,6 +71,8 @@ CpuOperators::CpuOperators(device::Device& device, const ModelConfig& config,
   first_page_.reserve(static_cast<size_t>(options.max_rows));
   targets_.reserve(static_cast<size_t>(options.max_rows));
   attention_.reserve(static_cast<size_t>(options.max_rows));
+  attention_order_.reserve(static_cast<size_t>(options.max_rows) *
+                           static_cast<size_t>(config.kv_heads));
 }
 
 Status CpuOperators::Allocate() {
@@ -179,7 +181,6 @@ void CpuOperators::PlanAttention() {
     for (int32_t first = 0; first < rows; first += block)
       attention_.push_back({s, first, std::min(block, rows - first)});
   }
-  // The dearest first, so that the threads end together.
   const auto cost = [this](const AttentionRows& task) {
     const int64_t end =
         step_.sequences[static_cast<size_t>(task.sequence)].position + task.first + task.rows;
@@ -187,6 +188,15 @@ void CpuOperators::PlanAttention() {
   };
   std::stable_sort(attention_.begin(), attention_.end(),
                    [&](const auto& a, const auto& b) { return cost(a) > cost(b); });
+  // Dealt out to the threads' ranges in turn, so that these end together.
+  const auto tasks = static_cast<int32_t>(attention_.size()) * config_.kv_heads;
+  attention_order_.resize(static_cast<size_t>(tasks));
+  for (int32_t task = 0, turn = 0; task < tasks; ++turn)
+    for (int thread = 0; thread < team_.size(); ++thread) {
+      const int32_t at = team_.RangeBegin(tasks, thread) + turn;
+      if (at < team_.RangeBegin(tasks, thread + 1))
+        attention_order_[static_cast<size_t>(at)] = task++;
+    }
 }
 
 void CpuOperators::Embed(const Matrix& table) {
@@ -201,8 +211,9 @@ void CpuOperators::Embed(const Matrix& table) {
 
 void CpuOperators::RmsNorm(std::span<const float> weight) {
   WEFT_CHECK(std::ssize(weight) == config_.hidden);
-  constexpr int32_t kRows = 16;
-  team_.ParallelFor((rows_ + kRows - 1) / kRows, [&](int32_t task, int) {
+  // A few rows, and no thread waits long for another; one row, and nobody is asked to help.
+  constexpr int32_t kRows = 4;
+  team_.ParallelForRanges((rows_ + kRows - 1) / kRows, [&](int32_t task, int) {
     for (int32_t row = task * kRows; row < std::min(rows_, (task + 1) * kRows); ++row)
       kernels_.rms_norm(XRow(row), weight.data(), config_.hidden, config_.rms_epsilon, HRow(row));
   });

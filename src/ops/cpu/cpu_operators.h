@@ -68,11 +68,23 @@ class CpuOperators final : public Operators {
   std::byte* HRow(int32_t row) { return h_ + row * h_stride_ * SizeOf(options_.dtype); }
   float* XRow(int32_t row) { return x_ + int64_t{row} * config_.hidden; }
 
-  /// c [rows, 16 * panels] = h * panels of `weight`, plus the adapters' part as projection `index`
-  /// of the operator at hand. `next`: what the thread reads after these panels.
-  void ComputeTile(const PackedMatrix& weight, int32_t index, int32_t first_row, int32_t rows,
-                   int32_t first_panel, int32_t panels, float* c, int64_t c_stride,
-                   const std::byte* next);
+  /// c [rows, 16 * panels] = rows of h * panels of `weight`, plus the adapters' part as projection
+  /// `index` of the operator at hand.
+  struct Tile {
+    const PackedMatrix* weight = nullptr;
+    int32_t index = 0;
+    int32_t first_row = 0;
+    int32_t rows = 0;
+    int32_t first_panel = 0;
+    int32_t panels = 0;
+    float* c = nullptr;
+    int64_t c_stride = 0;
+    const std::byte* next = nullptr;  ///< What the thread reads after these panels.
+  };
+  void ComputeTile(const Tile& tile);
+  /// The base product alone, `block` of k at a time; before(i) is called before block i.
+  template <typename Before>
+  void MultiplyTile(const Tile& tile, int32_t block, Before before);
   /// Calls body(first row, rows, group, tile, next) for all row blocks and column groups; `tile` is
   /// the thread's own room for kRowBlock rows of results, `next` the weights that it reads after
   /// this group's. start(group): where a group's weights lie.
@@ -81,6 +93,15 @@ class CpuOperators final : public Operators {
   /// x += weight * h + bias + adapters.
   void ProjectIntoResidual(LayerIndex layer, Projection projection, const Matrix& weight,
                            std::span<const float> bias);
+  /// From a page's start to K (V: `v`) of a head of a layer. A head's K and V lie side by side, so
+  /// that attention touches as few of the system's pages as can be.
+  Bytes HeadOffset(LayerIndex layer, int32_t head, bool v) const {
+    const Bytes groups = options_.kv.tokens_per_page / kKvGroup;
+    return ((Bytes{layer.value()} * config_.kv_heads + head) * 2 + (v ? 1 : 0)) * groups *
+           options_.kv.group_bytes();
+  }
+  /// The attention of task `number`, counted in attention_order_.
+  AttentionArgs AttentionTask(LayerIndex layer, int32_t number, int thread);
   void StoreHead(const HeadArgs& head, int32_t row, LayerIndex layer, int32_t kv_head, bool v);
 
   device::Device& device_;
@@ -112,10 +133,12 @@ class CpuOperators final : public Operators {
 
   StepRows step_;
   int32_t rows_ = 0;
-  std::vector<const std::byte*> pages_;  ///< Every sequence's, one after the other.
-  std::vector<size_t> first_page_;       ///< [sequence]: where its pages start.
-  std::vector<RowTarget> targets_;       ///< [row]
-  std::vector<AttentionRows> attention_;
+  std::vector<const std::byte*> pages_;   ///< Every sequence's, one after the other.
+  std::vector<size_t> first_page_;        ///< [sequence]: where its pages start.
+  std::vector<RowTarget> targets_;        ///< [row]
+  std::vector<AttentionRows> attention_;  ///< The dearest first.
+  /// Numbers of (rows, kv head), so that the threads' ranges cost about the same.
+  std::vector<int32_t> attention_order_;
 };
 
 }  // namespace weft::ops::cpu

@@ -43,6 +43,8 @@ struct ShrinkArgs {
   float scaling = 0.0F;
   void* out = nullptr;
   int64_t out_stride = 0;
+  /// What the calling thread will read next, fetched meanwhile. Null: nothing.
+  const void* next = nullptr;
 };
 
 /// One head's row, as a projection left it, made ready for attention, in place.
@@ -72,6 +74,10 @@ struct AttentionArgs {
   void* out = nullptr;  ///< Row r, query head g of the group: out + r * out_stride + g * head_dim.
   int64_t out_stride = 0;
   std::byte* scratch = nullptr;  ///< AttentionScratchBytes.
+  /// What the calling thread will attend to next, whose first K and V are fetched meanwhile. Null:
+  /// nothing.
+  const AttentionArgs* next = nullptr;
+  bool fetched = false;  ///< A call before had these as its `next`.
 };
 
 /// Query rows (times heads of the group) that one attention task takes at most.

@@ -293,6 +293,20 @@ TEST_P(KernelsTest, LargestTakesTheFirstAndPassesOverNan) {
   EXPECT_EQ(kernels().largest(std::vector<float>(40, -INFINITY).data(), 40), 0);
 }
 
+/// Rows are looked at in blocks of 1,024.
+TEST_P(KernelsTest, LargestOfManyIsTheFirstOfItsEquals) {
+  std::vector<float> x = RandomFloats(5003);
+  for (const size_t i : {5002, 4096, 3000, 2047, 1024, 1023, 3}) {
+    x[i] = 50.0F;
+    EXPECT_EQ(kernels().largest(x.data(), 5003), static_cast<int32_t>(i));
+  }
+  x[4999] = 51.0F;
+  EXPECT_EQ(kernels().largest(x.data(), 5003), 4999);
+  std::vector<float> infinite(5003, kNan);
+  infinite[3000] = -INFINITY;
+  EXPECT_EQ(kernels().largest(infinite.data(), 5003), 3000);
+}
+
 TEST_P(KernelsTest, SumExpLikeReference) {
   for (const int32_t n : {1, 15, 16, 63, 64, 200, 5003}) {
     const std::vector<float> x = RandomFloats(static_cast<size_t>(n), 10.0F);

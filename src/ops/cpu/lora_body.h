@@ -5,12 +5,8 @@
 /// A row's sum runs in this many interleaved chains, joined at the end: with sixteen columns in
 /// all, one chain would wait for the latency of every multiplication.
 inline constexpr int kShrinkChains = 4;
-/// How far ahead the tile is fetched, in elements: it is too short for the processor to notice that
-/// it is read from end to end.
-inline constexpr int64_t kShrinkAhead = 2048;
-
 template <class E, int kRows, bool kHalf>
-inline void ShrinkTile(const ShrinkArgs& s, int32_t row) {
+inline void ShrinkTile(const ShrinkArgs& s, int32_t row, const typename E::Type* ahead) {
   const auto* x = static_cast<const typename E::Type*>(s.x) + row * s.x_stride;
   const auto* tile = static_cast<const typename E::Type*>(s.tile);
   const int32_t step = s.width * E::kPair;
@@ -28,8 +24,9 @@ inline void ShrinkTile(const ShrinkArgs& s, int32_t row) {
 #pragma GCC unroll 4
     for (int c = 0; c < kShrinkChains; ++c) {
       const typename E::Column weights = column(tile);
-      __builtin_prefetch(tile + kShrinkAhead, 0, 2);
+      __builtin_prefetch(ahead, 0, 2);
       tile += step;
+      ahead += step;
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r)
         acc[r][c] = E::Dot(acc[r][c], E::Spread(x + r * s.x_stride + k + c * E::kPair), weights);
@@ -49,10 +46,12 @@ inline void ShrinkTile(const ShrinkArgs& s, int32_t row) {
 
 template <class E, bool kHalf>
 inline void ShrinkRows(const ShrinkArgs& s) {
+  const auto* tile = static_cast<const typename E::Type*>(s.tile);
+  const auto* next = s.next == nullptr ? tile : static_cast<const typename E::Type*>(s.next);
   int32_t row = 0;
   for (; row + E::kShrinkRows <= s.rows; row += E::kShrinkRows)
-    ShrinkTile<E, E::kShrinkRows, kHalf>(s, row);
-  for (; row < s.rows; ++row) ShrinkTile<E, 1, kHalf>(s, row);
+    ShrinkTile<E, E::kShrinkRows, kHalf>(s, row, row == 0 ? next : tile);
+  for (; row < s.rows; ++row) ShrinkTile<E, 1, kHalf>(s, row, row == 0 ? next : tile);
 }
 
 template <class E>

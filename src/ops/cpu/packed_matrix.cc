@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "base/check.h"
-#include "ops/cpu/elements.h"
+#include "ops/cpu/panel_packing.h"
 
 namespace weft::ops::cpu {
 
@@ -19,18 +20,31 @@ Result<std::unique_ptr<Matrix>> PackedMatrix::Create(WeightMemory& memory, DType
 void PackedMatrix::SetRows(int32_t first, int32_t count, std::span<const float> values) {
   WEFT_CHECK(first % kMatrixRowGranule == 0 && first + count <= out_);
   WEFT_CHECK(std::ssize(values) == int64_t{count} * in_);
-  const int64_t pair = PairOf(dtype_);
+  std::vector<BFloat16> narrow(
+      static_cast<size_t>(dtype_ == DType::kFloat32 ? 0 : kPanelColumns * in_));
   // A panel at a time, in the order it lies in memory.
   for (int32_t row = 0; row < count; row += kPanelColumns) {
-    std::byte* panel =
-        memory_.data + (first + row) / kPanelColumns * panel_stride() * SizeOf(dtype_);
-    const int64_t lanes = std::min(kPanelColumns, count - row);
+    const int32_t lanes = std::min(kPanelColumns, count - row);
     const float* from = values.data() + int64_t{row} * in_;
-    for (int64_t k = 0; k < in_; k += pair)
-      for (int64_t lane = 0; lane < lanes; ++lane)
-        for (int64_t i = 0; i < pair; ++i)
-          StoreElement(dtype_, panel, k * kPanelColumns + lane * pair + i,
-                       from[lane * in_ + k + i]);
+    if (dtype_ == DType::kFloat32) {
+      InterleaveWords(std::as_bytes(std::span(from, 1)).data(), int64_t{4} * in_, lanes,
+                      kPanelColumns, in_, PanelOf(first + row));
+    } else {
+      NarrowToBFloat16(from, int64_t{lanes} * in_, narrow.data());
+      InterleaveWords(std::as_bytes(std::span(narrow)).data(), int64_t{2} * in_, lanes,
+                      kPanelColumns, in_ / 2, PanelOf(first + row));
+    }
+  }
+}
+
+void PackedMatrix::SetBFloat16Rows(int32_t first, int32_t count, std::span<const BFloat16> values) {
+  if (dtype_ == DType::kFloat32) return Matrix::SetBFloat16Rows(first, count, values);
+  WEFT_CHECK(first % kMatrixRowGranule == 0 && first + count <= out_);
+  WEFT_CHECK(std::ssize(values) == int64_t{count} * in_);
+  for (int32_t row = 0; row < count; row += kPanelColumns) {
+    const auto from = std::as_bytes(values.subspan(static_cast<size_t>(int64_t{row} * in_)));
+    InterleaveWords(from.data(), int64_t{2} * in_, std::min(kPanelColumns, count - row),
+                    kPanelColumns, in_ / 2, PanelOf(first + row));
   }
 }
 

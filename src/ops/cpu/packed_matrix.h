@@ -15,6 +15,7 @@ class PackedMatrix final : public Matrix {
 
   Bytes bytes() const override { return panels() * panel_stride() * SizeOf(dtype_); }
   void SetRows(int32_t first, int32_t count, std::span<const float> values) override;
+  void SetBFloat16Rows(int32_t first, int32_t count, std::span<const BFloat16> values) override;
 
   int32_t out() const { return out_; }
   int32_t in() const { return in_; }
@@ -26,6 +27,10 @@ class PackedMatrix final : public Matrix {
   }
 
  private:
+  std::byte* PanelOf(int32_t row) const {
+    return memory_.data + row / kPanelColumns * panel_stride() * SizeOf(dtype_);
+  }
+
   PackedMatrix(DType dtype, int32_t out, int32_t in, WeightPiece memory)
       : dtype_(dtype), out_(out), in_(in), memory_(std::move(memory)) {}
 

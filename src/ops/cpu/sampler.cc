@@ -85,19 +85,24 @@ bool Sampler::Adjust(std::span<const float> logits, const SampleRow& row, Scratc
 void Sampler::Penalize(const SampleRow& row, Scratch& scratch) const {
   const SamplingParams& params = *row.params;
   if (row.tokens == nullptr) return;
-  const auto tokens = std::span(*row.tokens).first(static_cast<size_t>(row.token_count));
-  const auto generated = tokens.subspan(static_cast<size_t>(row.prompt_count));
+  // Whoever owns the tokens may append behind what this row reads, so never by their iterators.
+  const TokenId* const known = row.tokens->data();
+  const int32_t count_of_all = row.token_count + (row.last_token >= 0 ? 1 : 0);
+  const auto token_at = [&](int32_t i) { return i < row.token_count ? known[i] : row.last_token; };
   if (params.repetition_penalty != 1.0F) {
-    for (const TokenId token : tokens) {
+    for (int32_t i = 0; i < count_of_all; ++i) {
+      const TokenId token = token_at(i);
       int32_t& seen = scratch.counts[static_cast<size_t>(token)];
       if (seen++ > 0) continue;
       float& logit = scratch.logits[static_cast<size_t>(token)];
       logit = logit > 0.0F ? logit / params.repetition_penalty : logit * params.repetition_penalty;
     }
-    for (const TokenId token : tokens) scratch.counts[static_cast<size_t>(token)] = 0;
+    for (int32_t i = 0; i < count_of_all; ++i) scratch.counts[static_cast<size_t>(token_at(i))] = 0;
   }
-  for (const TokenId token : generated) ++scratch.counts[static_cast<size_t>(token)];
-  for (const TokenId token : generated) {
+  for (int32_t i = row.prompt_count; i < count_of_all; ++i)
+    ++scratch.counts[static_cast<size_t>(token_at(i))];
+  for (int32_t i = row.prompt_count; i < count_of_all; ++i) {
+    const TokenId token = token_at(i);
     int32_t& count = scratch.counts[static_cast<size_t>(token)];
     if (count == 0) continue;
     scratch.logits[static_cast<size_t>(token)] -=

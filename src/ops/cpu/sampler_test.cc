@@ -236,6 +236,28 @@ TEST_F(SamplerTest, PenaltiesFollowTheirFormulas) {
   EXPECT_EQ(sampler.Sample(logits, row, 0).token, 2);
 }
 
+TEST_F(SamplerTest, TheLastTokenCountsAsTheLastOfTheOthers) {
+  const std::vector<float> logits = {2.0F, -2.0F, 1.9F, -1.9F, 1.95F};
+  SamplingParams params;
+  params.temperature = 0.0F;
+  params.repetition_penalty = 1.5F;
+  params.presence_penalty = 0.2F;
+  Sampler sampler = Make(5);
+  for (TokenId last = 0; last < 5; ++last) {
+    SampleRow apart = Row(params);
+    apart.tokens = std::make_shared<std::vector<TokenId>>(std::vector<TokenId>{1, 0});
+    apart.prompt_count = 1;
+    apart.token_count = 2;
+    apart.last_token = last;
+    SampleRow together = apart;
+    together.tokens = std::make_shared<std::vector<TokenId>>(std::vector<TokenId>{1, 0, last});
+    together.token_count = 3;
+    together.last_token = -1;
+    EXPECT_EQ(sampler.Sample(logits, apart, 0).token, sampler.Sample(logits, together, 0).token);
+    EXPECT_EQ(sampler.Sample(logits, apart, 0).token, last == 4 ? 2 : 4) << last;
+  }
+}
+
 TEST_F(SamplerTest, BiasAndForbiddenTokens) {
   const std::vector<float> logits = {2.0F, 1.0F, 0.0F};
   SamplingParams params;

@@ -1,13 +1,31 @@
 // What the sampler does over whole rows of logits. Included once for each instruction set, inside
 // that set's namespace.
 
-inline int32_t Largest(const float* x, int32_t n) {
-  Vec largest = Set(-__builtin_inff());
+/// The largest of a block; NaN counts for nothing.
+inline float LargestOf(const float* x, int32_t n) {
+  Vec largest[4];
+  for (Vec& part : largest) part = Set(-__builtin_inff());
   int32_t i = 0;
-  for (; i + 16 <= n; i += 16) largest = Max(Load(x + i), largest);  // NaN: keeps `largest`.
-  float max = MaxLanes(largest);
+  for (; i + 64 <= n; i += 64)
+    for (int c = 0; c < 4; ++c)
+      largest[c] = Max(Load(x + i + 16 * c), largest[c]);  // NaN: keeps `largest`.
+  float max = MaxLanes(Max(Max(largest[0], largest[1]), Max(largest[2], largest[3])));
   for (; i < n; ++i) max = x[i] > max ? x[i] : max;
-  for (i = 0; i < n; ++i)
+  return max;
+}
+
+/// Where the largest is: only the first block that has it is looked at twice.
+inline int32_t Largest(const float* x, int32_t n) {
+  constexpr int32_t kBlock = 1024;
+  float max = -__builtin_inff();
+  int32_t first = 0;
+  for (int32_t block = 0; block < n; block += kBlock) {
+    const float of_block = LargestOf(x + block, n - block < kBlock ? n - block : kBlock);
+    if (!(of_block > max)) continue;
+    max = of_block;
+    first = block;
+  }
+  for (int32_t i = first; i < n; ++i)
     if (x[i] == max) return i;
   return -1;
 }
