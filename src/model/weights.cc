@@ -76,8 +76,9 @@ class WeightLoader {
   Status AddLayer(int32_t number, LayerWeights& layer);
 
   Status Run(int threads) {
+    const int creators = operators_.CreatesMatricesInOrder() ? 1 : threads;
     WEFT_RETURN_IF_ERROR(
-        ForEach(matrices_, threads, [this](const MatrixJob& job, WeightStaging&) -> Status {
+        ForEach(matrices_, creators, [this](const MatrixJob& job, WeightStaging&) -> Status {
           auto matrix = operators_.CreateMatrix(job.rows, job.columns);
           if (!matrix.ok()) return matrix.error().WithContext(job.name);
           *job.into = std::move(matrix).value();

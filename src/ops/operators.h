@@ -94,6 +94,9 @@ class Operators {
   virtual Bytes workspace_bytes() const = 0;
   /// Any thread.
   virtual Result<std::unique_ptr<Matrix>> CreateMatrix(int32_t out, int32_t in) = 0;
+  /// Whether matrices want to be created one at a time in the model's order, by a backend that lays
+  /// those that share an input side by side. Otherwise several threads create them, in any order.
+  virtual bool CreatesMatricesInOrder() const { return false; }
   /// Where KV lies: page i at arena + i * options.kv.page_bytes, for i < page_count.
   virtual void BindPages(std::byte* arena, int32_t page_count) = 0;
 

@@ -1,7 +1,6 @@
 #include "ops/cuda/cuda_matrix.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "base/bfloat16.h"
@@ -15,6 +14,16 @@ namespace {
 constexpr Bytes kAlignment = 256;
 /// Elements that a lane converts and copies at once.
 constexpr int64_t kLaneElements = 512 * 1024;
+
+void Convert(float from, float& to) { to = from; }
+void Convert(float from, BFloat16& to) { to = ToBFloat16(from); }
+void Convert(BFloat16 from, float& to) { to = ToFloat(from); }
+void Convert(BFloat16 from, BFloat16& to) { to = from; }
+
+template <typename Value, typename Element>
+void ConvertAll(const Value* from, int64_t count, Element* to) {
+  for (int64_t i = 0; i < count; ++i) Convert(from[i], to[i]);
+}
 
 Bytes RoundUp(Bytes bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -67,23 +76,31 @@ void WeightArena::ReturnLane(Lane lane) {
   lanes_.push_back(std::move(lane));
 }
 
-void WeightArena::Store(std::span<const float> values, DType dtype, std::byte* to) {
+template <typename Value>
+void WeightArena::StoreValues(std::span<const Value> values, DType dtype, std::byte* to) {
   Lane lane = TakeLane();
   for (int64_t first = 0; first < std::ssize(values); first += kLaneElements) {
     const int64_t count = std::min(kLaneElements, std::ssize(values) - first);
-    const float* from = values.data() + first;
-    const auto bytes = static_cast<size_t>(count * SizeOf(dtype));
+    const Value* from = values.data() + first;
     if (dtype == DType::kFloat32) {
-      std::memcpy(lane.pinned.data(), from, bytes);
+      ConvertAll(from, count, reinterpret_cast<float*>(lane.pinned.data()));
     } else {
-      auto* elements = reinterpret_cast<BFloat16*>(lane.pinned.data());
-      for (int64_t i = 0; i < count; ++i) elements[i] = ToBFloat16(from[i]);
+      ConvertAll(from, count, reinterpret_cast<BFloat16*>(lane.pinned.data()));
     }
-    WEFT_CUDA_CHECK(cudaMemcpyAsync(to + first * SizeOf(dtype), lane.pinned.data(), bytes,
+    WEFT_CUDA_CHECK(cudaMemcpyAsync(to + first * SizeOf(dtype), lane.pinned.data(),
+                                    static_cast<size_t>(count * SizeOf(dtype)),
                                     cudaMemcpyHostToDevice, lane.stream));
     WEFT_CUDA_CHECK(cudaStreamSynchronize(lane.stream));
   }
   ReturnLane(std::move(lane));
+}
+
+void WeightArena::Store(std::span<const float> values, DType dtype, std::byte* to) {
+  StoreValues(values, dtype, to);
+}
+
+void WeightArena::Store(std::span<const BFloat16> values, DType dtype, std::byte* to) {
+  StoreValues(values, dtype, to);
 }
 
 Result<std::unique_ptr<Matrix>> CudaMatrix::Create(WeightArena& arena, DType dtype, int32_t out,
@@ -94,6 +111,12 @@ Result<std::unique_ptr<Matrix>> CudaMatrix::Create(WeightArena& arena, DType dty
 }
 
 void CudaMatrix::SetRows(int32_t first, int32_t count, std::span<const float> values) {
+  WEFT_CHECK(first % kMatrixRowGranule == 0 && first + count <= out_);
+  WEFT_CHECK(std::ssize(values) == int64_t{count} * in_);
+  arena_.Store(values, dtype_, data_ + int64_t{first} * in_ * SizeOf(dtype_));
+}
+
+void CudaMatrix::SetBFloat16Rows(int32_t first, int32_t count, std::span<const BFloat16> values) {
   WEFT_CHECK(first % kMatrixRowGranule == 0 && first + count <= out_);
   WEFT_CHECK(std::ssize(values) == int64_t{count} * in_);
   arena_.Store(values, dtype_, data_ + int64_t{first} * in_ * SizeOf(dtype_));

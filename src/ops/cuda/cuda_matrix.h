@@ -22,8 +22,9 @@ class WeightArena {
 
   /// Memory that lives as long as this.
   Result<std::byte*> Allocate(Bytes bytes);
-  /// Copies floats to elements of `dtype` on the GPU. Returns when they are there.
+  /// Copies values to elements of `dtype` on the GPU. Returns when they are there.
   void Store(std::span<const float> values, DType dtype, std::byte* to);
+  void Store(std::span<const BFloat16> values, DType dtype, std::byte* to);
   /// Waits for Store's copies and gives back the pinned buffers: no weight is set any more.
   void FinishLoading();
 
@@ -36,6 +37,8 @@ class WeightArena {
 
   WeightArena(device::Device& device, device::Buffer memory)
       : device_(device), memory_(std::move(memory)) {}
+  template <typename Value>
+  void StoreValues(std::span<const Value> values, DType dtype, std::byte* to);
   Lane TakeLane();
   void ReturnLane(Lane lane);
 
@@ -55,6 +58,7 @@ class CudaMatrix final : public Matrix {
 
   Bytes bytes() const override { return Bytes{out_} * in_ * SizeOf(dtype_); }
   void SetRows(int32_t first, int32_t count, std::span<const float> values) override;
+  void SetBFloat16Rows(int32_t first, int32_t count, std::span<const BFloat16> values) override;
 
   int32_t out() const { return out_; }
   int32_t in() const { return in_; }

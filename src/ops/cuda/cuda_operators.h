@@ -39,6 +39,7 @@ class CudaOperators final : public Operators {
   const TilePacker& tile_packer() const override { return packer_; }
   Bytes workspace_bytes() const override;
   Result<std::unique_ptr<Matrix>> CreateMatrix(int32_t out, int32_t in) override;
+  bool CreatesMatricesInOrder() const override { return true; }
   void BindPages(std::byte* arena, int32_t page_count) override;
   std::vector<int32_t> WarmUpRows() const override;
   void BeginStep(const StepRows& step) override;

@@ -14,6 +14,10 @@ class CudaTilePacker final : public TilePacker {
              std::byte* tile) const override;
   void PackB(std::span<const float> b, int32_t rank, int32_t first, int32_t columns, int32_t width,
              int32_t out, std::byte* tile) const override;
+  void PackBFloat16A(std::span<const BFloat16> a, int32_t rows, int32_t width, int32_t in,
+                     std::byte* tile) const override;
+  void PackBFloat16B(std::span<const BFloat16> b, int32_t rank, int32_t first, int32_t columns,
+                     int32_t width, int32_t out, std::byte* tile) const override;
 
  private:
   const DType dtype_;
