@@ -30,7 +30,8 @@ function(weft_test_with_each_isa name)
   cmake_parse_arguments(ARG "" "FILTER" "" ${ARGN})
   foreach(isa avx2 avx512bf16)
     add_test(NAME ${name}_${isa} COMMAND ${name} --gtest_filter=${ARG_FILTER})
-    set_tests_properties(${name}_${isa} PROPERTIES TIMEOUT 900 ENVIRONMENT WEFT_CPU_ISA=${isa})
+    set_tests_properties(${name}_${isa} PROPERTIES TIMEOUT 900 LABELS ${name}
+      ENVIRONMENT WEFT_CPU_ISA=${isa})
   endforeach()
 endfunction()
 
