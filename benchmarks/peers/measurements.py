@@ -53,6 +53,14 @@ def _lines(command):
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
+def _ceilings():
+    (device,) = _lines((WEFT, "bench", "device", "--threads", THREADS))
+    return {
+        "memory_bytes_per_second": device["memory_read_bytes_per_second"]["all"],
+        "bf16_operations_per_second": device["bf16_operations_per_second"]["all"],
+    }
+
+
 def _weft_steps():
     cases = {line["case"]: line for line in _lines((STEP_SPEED, BF16_MODEL, "--threads", THREADS))}
     return {
@@ -61,6 +69,7 @@ def _weft_steps():
         "decode_1": cases["decode-1"]["decode_tokens_per_s"],
         "decode_8": cases["batch-8"]["decode_tokens_per_s"],
         "prefill_8x128": cases["batch-8"]["prefill_tokens_per_s"],
+        **_ceilings(),
     }
 
 

@@ -5,14 +5,18 @@ import statistics
 
 from measurements import CASES
 
-# Column of section A: title, ceiling of two cores of Zen 4 with AVX512-BF16 (tokens/s), wanted ratio to llama.cpp bf16.
+# Column of section A: title, sequences of a decode step (None: a prompt), wanted ratio to llama.cpp bf16.
 _STEPS = {
-    "prefill_512": ("prefill 512", 1950, 1.5),
+    "prefill_512": ("prefill 512", None, 1.5),
     "prefill_2048": ("prefill 2048", None, 1.9),
-    "decode_1": ("decode, batch 1", 150, 1.4),
-    "decode_8": ("decode, batch 8", 1100, 3.0),
+    "decode_1": ("decode, batch 1", 1, 1.4),
+    "decode_8": ("decode, batch 8", 8, 3.0),
     "prefill_8x128": ("prefill 8 x 128", None, None),
 }
+# SmolLM2-135M in bf16: what a decode step reads at least, and operations of a prompt's token (no logits) and a generated one.
+_STEP_BYTES = 269e6
+_PROMPT_OPERATIONS = 0.21e9
+_GENERATED_OPERATIONS = 0.27e9
 _WANTED_THROUGHPUT = {"w8-burst-mixed": 4.5, "w8-burst-one": 2.0, "w8-burst-none": 2.0}
 _WANTED_MIXED_TO_NONE = 0.85
 _WANTED_TTFT = {"w9-2-throttled": 0.67, "w9-2": 1.0}  # Overlapped to blocking.
@@ -52,13 +56,26 @@ def _verdict(value, wanted, at_least):
     return f"{value:.2f} ({'>=' if at_least else '<='} {wanted:.2f}: {'met' if met else 'NOT met'})"
 
 
+def _ceiling(sequences, figures):
+    """Tokens/s if a step took as long as its weights take to read, or its products to compute, whichever is longer. The
+    rates are those of `weft bench device` in the same runs; attention and KV are left out."""
+    if "memory_bytes_per_second" not in figures:
+        return ""
+    if sequences is None:
+        return f"{figures['bf16_operations_per_second'] / _PROMPT_OPERATIONS:.0f}"
+    reading = _STEP_BYTES / figures["memory_bytes_per_second"]
+    computing = sequences * _GENERATED_OPERATIONS / figures["bf16_operations_per_second"]
+    return f"{sequences / max(reading, computing):.0f}"
+
+
 def _steps(contenders):
     lines = ["## A. Steps inside the process, tokens/s", ""]
     lines += _head("", *(title for title, _, _ in _STEPS.values()))
     for name, figures in contenders.items():
         lines.append(_row(f"{name} ({figures['runs']} runs)", *(f"{figures[key]:.0f}" for key in _STEPS)))
-    lines.append(_row("ceiling, bf16", *(str(ceiling or "") for _, ceiling, _ in _STEPS.values())))
     weft = contenders.get("weft")
+    if weft is not None:
+        lines.append(_row("ceiling, bf16", *(_ceiling(sequences, weft) for _, sequences, _ in _STEPS.values())))
     for peer in ("llama.cpp", "llama.cpp-q4_1"):
         if weft is None or peer not in contenders:
             continue

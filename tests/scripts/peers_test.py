@@ -85,6 +85,14 @@ class TableTest(unittest.TestCase):
             text,
         )
 
+    def test_the_ceiling_is_what_the_machine_was_measured_to_give(self):
+        speeds = dict.fromkeys(("prefill_512", "prefill_2048", "decode_1", "decode_8", "prefill_8x128"), 100)
+        run = {"case": "steps", "contender": "weft", **speeds}
+        rates = {"memory_bytes_per_second": 26.9e9, "bf16_operations_per_second": 210e9}
+        self.assertIn("| ceiling, bf16 | 1000 | 1000 | 100 | 778 | 1000 |", self.render([run | rates]))
+        slow_arithmetic = rates | {"bf16_operations_per_second": 108e9}
+        self.assertIn("| ceiling, bf16 | 514 | 514 | 100 | 400 | 514 |", self.render([run | slow_arithmetic]))
+
     def test_answers_that_differ_are_counted(self):
         figures = dict.fromkeys(
             (
