@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "base/bfloat16.h"
 #include "base/check.h"
@@ -245,7 +244,8 @@ void Adapter::Pack(const ModelConfig& config, const ops::TilePacker& packer) {
     }
   device = device::CreateDeviceForTest();
   memory = std::move(device->AllocateHost(static_cast<Bytes>(bytes))).value();
-  std::memset(memory.data(), 0xFF, bytes);  // NaN: whatever the packer leaves out would be seen.
+  // NaN: whatever the packer leaves out would be seen.
+  std::fill_n(memory.data(), bytes, std::byte{0xFF});
   table->tiles.reserve(tiles);
   std::byte* next = memory.data();
   for (int32_t layer = 0; layer < config.layers; ++layer) {
