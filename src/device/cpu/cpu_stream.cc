@@ -1,13 +1,8 @@
 #include "device/cpu/cpu_stream.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <cstring>
-#include <string>
-#include <utility>
 
-#include "base/check.h"
 #include "base/thread_role.h"
 
 namespace weft::device {
@@ -43,32 +38,12 @@ void CpuEvent::Synchronize() const {
   state_->WaitFor(state_->recorded());
 }
 
-CpuStream::CpuStream(std::string_view name) : thread_([this] { Work(); }) {
-  pthread_setname_np(thread_.native_handle(), std::string(name.substr(0, 15)).c_str());
-}
-
-CpuStream::~CpuStream() {
-  {
-    std::lock_guard lock(mutex_);
-    stop_ = true;
-    not_empty_.notify_one();
-  }
-  thread_.join();
-}
-
 void CpuStream::Copy(std::byte* destination, const std::byte* source, Bytes bytes) {
   Call([=] { std::memcpy(destination, source, static_cast<size_t>(bytes)); });
 }
 
 void CpuStream::Fill(std::byte* destination, std::byte value, Bytes bytes) {
   Call([=] { std::memset(destination, std::to_integer<int>(value), static_cast<size_t>(bytes)); });
-}
-
-void CpuStream::Call(std::function<void()> function) {
-  std::lock_guard lock(mutex_);
-  WEFT_CHECK(queue_.size() < kStreamQueueLimit);
-  queue_.push_back(std::move(function));
-  not_empty_.notify_one();
 }
 
 void CpuStream::Record(Event& event) {
@@ -86,20 +61,6 @@ void CpuStream::Synchronize() {
   CpuEvent event;
   Record(event);
   event.Synchronize();
-}
-
-void CpuStream::Work() {
-  for (;;) {
-    std::function<void()> next;
-    {
-      std::unique_lock lock(mutex_);
-      not_empty_.wait(lock, [&] { return stop_ || !queue_.empty(); });
-      if (queue_.empty()) return;
-      next = std::move(queue_.front());
-      queue_.pop_front();
-    }
-    next();
-  }
 }
 
 }  // namespace weft::device

@@ -2,14 +2,14 @@
 
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <string_view>
-#include <thread>
+#include <utility>
 
 #include "device/device.h"
+#include "device/work_thread.h"
 
 namespace weft::device {
 
@@ -44,24 +44,17 @@ class CpuEvent final : public Event {
 /// A thread that does one piece of work after another.
 class CpuStream final : public Stream {
  public:
-  explicit CpuStream(std::string_view name);
-  ~CpuStream() override;
+  explicit CpuStream(std::string_view name) : thread_(name) {}
 
   void Copy(std::byte* destination, const std::byte* source, Bytes bytes) override;
   void Fill(std::byte* destination, std::byte value, Bytes bytes) override;
-  void Call(std::function<void()> function) override;
+  void Call(std::function<void()> function) override { thread_.Queue(std::move(function)); }
   void Record(Event& event) override;
   void WaitFor(const Event& event) override;
   void Synchronize() override;
 
  private:
-  void Work();
-
-  std::mutex mutex_;
-  std::condition_variable not_empty_;
-  std::deque<std::function<void()>> queue_;  ///< At most kStreamQueueLimit.
-  bool stop_ = false;
-  std::thread thread_;
+  WorkThread thread_;
 };
 
 }  // namespace weft::device

@@ -1,12 +1,8 @@
 #include "device/cuda/cuda_stream.h"
 
-#include <pthread.h>
-
 #include <algorithm>
-#include <string>
 #include <utility>
 
-#include "base/check.h"
 #include "device/cuda/cuda_error.h"
 
 namespace weft::device::cuda {
@@ -67,30 +63,17 @@ CudaStream::CudaStream(StreamPriority priority, std::string_view name,
   WEFT_CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&lowest, &highest));
   WEFT_CUDA_CHECK(cudaStreamCreateWithPriority(
       &stream_, cudaStreamNonBlocking, priority == StreamPriority::kCompute ? highest : lowest));
-  thread_ = std::thread([this] { Work(); });
-  pthread_setname_np(thread_.native_handle(), std::string(name.substr(0, 15)).c_str());
+  thread_ = std::make_unique<WorkThread>(name);
 }
 
 CudaStream::~CudaStream() {
-  {
-    std::lock_guard lock(mutex_);
-    stop_ = true;
-    not_empty_.notify_one();
-  }
-  thread_.join();
+  thread_.reset();
   WEFT_CUDA_CHECK(cudaStreamSynchronize(stream_));
   cudaStreamDestroy(stream_);
 }
 
-void CudaStream::Queue(std::function<void()> work) {
-  std::lock_guard lock(mutex_);
-  WEFT_CHECK(queue_.size() < kStreamQueueLimit);
-  queue_.push_back(std::move(work));
-  not_empty_.notify_one();
-}
-
 void CudaStream::Copy(std::byte* destination, const std::byte* source, Bytes bytes) {
-  Queue([=, this] {
+  thread_->Queue([=, this] {
     WEFT_CUDA_CHECK(cudaMemcpyAsync(destination, source, static_cast<size_t>(bytes),
                                     cudaMemcpyDefault, stream_));
     busy_ = true;
@@ -98,7 +81,7 @@ void CudaStream::Copy(std::byte* destination, const std::byte* source, Bytes byt
 }
 
 void CudaStream::Fill(std::byte* destination, std::byte value, Bytes bytes) {
-  Queue([=, this] {
+  thread_->Queue([=, this] {
     WEFT_CUDA_CHECK(cudaMemsetAsync(destination, std::to_integer<int>(value),
                                     static_cast<size_t>(bytes), stream_));
     busy_ = true;
@@ -106,7 +89,7 @@ void CudaStream::Fill(std::byte* destination, std::byte value, Bytes bytes) {
 }
 
 void CudaStream::Call(std::function<void()> function) {
-  Queue([this, function = std::move(function)] {
+  thread_->Queue([this, function = std::move(function)] {
     Drain();
     function();
   });
@@ -114,12 +97,12 @@ void CudaStream::Call(std::function<void()> function) {
 
 void CudaStream::Record(Event& event) {
   const std::shared_ptr<CudaEventState> state = static_cast<CudaEvent&>(event).state();
-  Queue([this, state, ticket = state->Announce()] { state->Issue(ticket, stream_); });
+  thread_->Queue([this, state, ticket = state->Announce()] { state->Issue(ticket, stream_); });
 }
 
 void CudaStream::WaitFor(const Event& event) {
   const std::shared_ptr<CudaEventState> state = static_cast<const CudaEvent&>(event).state();
-  Queue([this, state, ticket = state->announced()] {
+  thread_->Queue([this, state, ticket = state->announced()] {
     if (ticket == 0) return;
     state->WaitUntilIssued(ticket);
     WEFT_CUDA_CHECK(cudaStreamWaitEvent(stream_, state->event(), 0));
@@ -137,20 +120,6 @@ void CudaStream::Synchronize() {
 void CudaStream::Drain() {
   if (!std::exchange(busy_, false)) return;
   WEFT_CUDA_CHECK(cudaStreamSynchronize(stream_));
-}
-
-void CudaStream::Work() {
-  for (;;) {
-    std::function<void()> next;
-    {
-      std::unique_lock lock(mutex_);
-      not_empty_.wait(lock, [&] { return stop_ || !queue_.empty(); });
-      if (queue_.empty()) return;
-      next = std::move(queue_.front());
-      queue_.pop_front();
-    }
-    next();
-  }
 }
 
 }  // namespace weft::device::cuda

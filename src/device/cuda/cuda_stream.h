@@ -4,14 +4,13 @@
 
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <string_view>
-#include <thread>
 
 #include "device/device.h"
+#include "device/work_thread.h"
 
 namespace weft::device::cuda {
 
@@ -76,18 +75,12 @@ class CudaStream final : public Stream {
   void Synchronize() override;
 
  private:
-  void Queue(std::function<void()> work);
-  void Work();
   void Drain();
 
   const AssertMayBlockFunction assert_may_block_;
   cudaStream_t stream_ = nullptr;
   bool busy_ = false;  ///< The thread's: the GPU was given work since the last Drain.
-  std::mutex mutex_;
-  std::condition_variable not_empty_;
-  std::deque<std::function<void()>> queue_;  ///< At most kStreamQueueLimit.
-  bool stop_ = false;
-  std::thread thread_;
+  std::unique_ptr<WorkThread> thread_;
 };
 
 }  // namespace weft::device::cuda
