@@ -1,7 +1,6 @@
 // The CPU's and the GPU's tokens for the same models. Skipped where tests do not run on a GPU.
 #include <gtest/gtest.h>
 
-#include <random>
 #include <vector>
 
 #include "device/device_for_test.h"
@@ -43,14 +42,6 @@ ModelConfig NormedHeads() {
   config.architecture = Architecture::kQwen3;
   config.qk_norm = true;
   return config;
-}
-
-std::vector<TokenId> RandomTokens(int32_t count, int32_t vocabulary, uint32_t seed) {
-  std::mt19937 generator(seed);
-  std::vector<TokenId> tokens;
-  for (int32_t i = 0; i < count; ++i)
-    tokens.push_back(static_cast<TokenId>(generator() % static_cast<uint32_t>(vocabulary)));
-  return tokens;
 }
 
 /// The same batch on one backend: prompts of different lengths, each with an adapter or none.

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,14 @@ inline bool UseKernels(const std::string& name) {
   const bool cuda = name == "cuda" || name == "deterministic";
   if (!cuda) setenv("WEFT_CPU_ISA", name.c_str(), 1);
   return cuda == device::TestsRunOnCuda();
+}
+
+inline std::vector<TokenId> RandomTokens(int32_t count, int32_t vocabulary, uint32_t seed) {
+  std::mt19937 generator(seed);
+  std::vector<TokenId> tokens;
+  for (int32_t i = 0; i < count; ++i)
+    tokens.push_back(static_cast<TokenId>(generator() % static_cast<uint32_t>(vocabulary)));
+  return tokens;
 }
 
 /// A sequence in the making: its tokens so far, its pages, its adapter.

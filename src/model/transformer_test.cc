@@ -27,14 +27,6 @@ ModelConfig SmallConfig() {
   return config;
 }
 
-std::vector<TokenId> RandomTokens(int32_t count, int32_t vocabulary, uint32_t seed) {
-  std::mt19937 generator(seed);
-  std::vector<TokenId> tokens;
-  for (int32_t i = 0; i < count; ++i)
-    tokens.push_back(static_cast<TokenId>(generator() % static_cast<uint32_t>(vocabulary)));
-  return tokens;
-}
-
 /// How far a step's log-probabilities lie from the reference's rows.
 struct Distance {
   double max = 0;
