@@ -15,7 +15,10 @@
 #include "base/file.h"
 #include "checkpoint/model_files.h"
 #include "device/device.h"
+#include "model/profile_report.h"
+#include "model/step_profiler.h"
 #include "model/transformer.h"
+#include "ops/ceilings.h"
 
 namespace weft {
 namespace {
@@ -61,6 +64,19 @@ class Machine {
     machine->transformer_->BindPages(machine->arena_.data(), pages);
     return machine;
   }
+
+  /// What runs from now on is timed by operator.
+  Status StartProfile(int threads) {
+    const SteadyClock clock;
+    WEFT_ASSIGN_OR_RETURN(
+        device::Ceilings ceilings,
+        ops::MeasureCeilings(*device_, threads, clock, {5, std::chrono::milliseconds(20)}));
+    profiler_ = std::make_unique<model::StepProfiler>(transformer_->config(), DType::kBFloat16,
+                                                      std::move(ceilings), clock_);
+    transformer_->SetProfiler(*profiler_);
+    return OkStatus();
+  }
+  std::string Profile() const { return model::ProfileText(profiler_->Read()); }
 
   CaseTime Run(const SpeedCase& speed_case) {
     const SteadyClock clock;
@@ -121,7 +137,9 @@ class Machine {
     batch_ = {};
   }
 
+  const SteadyClock clock_;
   std::unique_ptr<device::Device> device_;
+  std::unique_ptr<model::StepProfiler> profiler_;
   std::shared_ptr<ops::SamplingParams> greedy_;
   std::unique_ptr<model::Transformer> transformer_;
   device::Buffer arena_;
@@ -148,14 +166,22 @@ void Measure(Machine& machine, const SpeedCase& speed_case, int repeat) {
              speed(speed_case.generated, total.decode));
 }
 
-int Main(const std::string& model, int threads, int repeat) {
-  const auto machine = Machine::Create(model, threads);
-  if (!machine) {
-    fmt::print(stderr, "weft_step_speed: {}\n", machine.error().message);
-    return 1;
-  }
-  for (const SpeedCase& speed_case : kCases) Measure(**machine, speed_case, repeat);
-  return 0;
+struct SpeedOptions {
+  std::string model;
+  std::string only;  ///< A case's name; empty: all.
+  int threads = 2;
+  int repeat = 2;
+  bool profile = false;
+};
+
+Status MeasureAll(const SpeedOptions& options) {
+  WEFT_ASSIGN_OR_RETURN(const auto machine, Machine::Create(options.model, options.threads));
+  if (options.profile) WEFT_RETURN_IF_ERROR(machine->StartProfile(options.threads));
+  for (const SpeedCase& speed_case : kCases)
+    if (options.only.empty() || options.only == speed_case.name)
+      Measure(*machine, speed_case, options.repeat);
+  if (options.profile) fmt::print(stderr, "{}", machine->Profile());
+  return OkStatus();
 }
 
 }  // namespace
@@ -163,12 +189,17 @@ int Main(const std::string& model, int threads, int repeat) {
 
 int main(int argc, char** argv) {
   CLI::App app("Speed of a model's steps, without a server");
-  std::string model;
-  int threads = 2;
-  int repeat = 2;
-  app.add_option("MODEL", model, "A folder in Hugging Face's format or a .gguf file")->required();
-  app.add_option("--threads", threads, "Compute threads")->check(CLI::PositiveNumber);
-  app.add_option("--repeat", repeat, "Times each case is measured")->check(CLI::PositiveNumber);
+  weft::SpeedOptions options;
+  app.add_option("MODEL", options.model, "A folder in Hugging Face's format or a .gguf file")
+      ->required();
+  app.add_option("--only", options.only, "Measure the case of this name alone");
+  app.add_option("--threads", options.threads, "Compute threads")->check(CLI::PositiveNumber);
+  app.add_option("--repeat", options.repeat, "Times each case is measured")
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--profile", options.profile, "Print each operator's time and share of its ceiling");
   CLI11_PARSE(app, argc, argv);
-  return weft::Main(model, threads, repeat);
+  const weft::Status status = weft::MeasureAll(options);
+  if (status.ok()) return 0;
+  fmt::print(stderr, "weft_step_speed: {}\n", status.error().message);
+  return 1;
 }

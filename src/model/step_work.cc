@@ -1,6 +1,7 @@
 #include "model/step_work.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 namespace weft::model {
@@ -67,11 +68,15 @@ class Counter {
   }
 
  private:
+  Bytes WeightBytes(Bytes elements) const {
+    return static_cast<Bytes>(
+        std::llround(static_cast<double>(elements * element_) * shape_.weight_density));
+  }
   Work& At(StepPart part) { return work_[static_cast<size_t>(part)]; }
 
   void Embed() {
     Work& embed = At(StepPart::kEmbed);
-    embed.weights = rows_ * config_.hidden * element_;
+    embed.weights = WeightBytes(rows_ * config_.hidden);
     embed.activations = rows_ * config_.hidden * kFloat;
   }
 
@@ -88,7 +93,7 @@ class Counter {
     for (const Projection projection : kAllProjections) {
       const Bytes elements = Bytes{config_.InputSize(projection)} * config_.OutputSize(projection);
       Work& work = At(PartOf(projection));
-      work.weights += config_.layers * elements * element_;
+      work.weights += WeightBytes(config_.layers * elements);
       work.operations += 2.0 * static_cast<double>(config_.layers * rows_ * elements);
     }
     const Bytes layer_rows = config_.layers * rows_;
@@ -118,7 +123,7 @@ class Counter {
     const Bytes head = Bytes{config_.vocabulary} * config_.hidden;
     const Bytes rows = shape_.logits_rows;
     Work& logits = At(StepPart::kLogits);
-    logits.weights = shape_.logits_calls * (head * element_ + config_.hidden * kFloat);
+    logits.weights = shape_.logits_calls * (WeightBytes(head) + config_.hidden * kFloat);
     logits.activations = rows * (config_.hidden + config_.vocabulary) * kFloat;
     logits.operations = 2.0 * static_cast<double>(rows * head);
     At(StepPart::kSample).activations = rows * config_.vocabulary * kFloat;
@@ -178,6 +183,14 @@ bool StepShape::has_prefill() const {
 bool StepShape::has_decode() const {
   return std::any_of(sequences.begin(), sequences.end(),
                      [](const ops::SequenceRows& sequence) { return sequence.rows == 1; });
+}
+
+int64_t MatrixElements(const ModelConfig& config) {
+  int64_t layer = 0;
+  for (const Projection projection : kAllProjections)
+    layer += int64_t{config.InputSize(projection)} * config.OutputSize(projection);
+  const int64_t head = int64_t{config.vocabulary} * config.hidden;
+  return config.layers * layer + (config.tied_embeddings ? 1 : 2) * head;
 }
 
 StepWork WorkOf(const ModelConfig& config, DType dtype, const StepShape& shape) {

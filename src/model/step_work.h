@@ -53,11 +53,17 @@ struct StepShape {
   std::span<const ops::SequenceRows> sequences;
   int32_t logits_rows = 0;
   int32_t logits_calls = 0;  ///< The head's weights are read by each.
+  /// Bytes of the matrices in memory over those of their elements: less than 1 where they are
+  /// coded.
+  double weight_density = 1.0;
 
   /// A sequence that computes one token decodes; one that computes more prefills.
   bool has_prefill() const;
   bool has_decode() const;
 };
+
+/// Elements of all of a model's matrices.
+int64_t MatrixElements(const ModelConfig& config);
 
 using StepWork = std::array<Work, kStepPartCount>;
 

@@ -51,6 +51,16 @@ TEST(StepWorkTest, ADecodeStepReadsTheWholeModel) {
   EXPECT_DOUBLE_EQ(eight.operations, 8 * one.operations);
 }
 
+TEST(StepWorkTest, CodedMatricesAreReadAsTheyLieInMemory) {
+  EXPECT_EQ(MatrixElements(SmolLm2()), 134'515'008 - 61 * 576);
+  const std::vector<ops::SequenceRows> sequences = {Rows(1, 0)};
+  const Work plain = Sum(Step(sequences));
+  const Work coded = Sum(WorkOf(SmolLm2(), DType::kBFloat16, {sequences, 1, 1, 0.75}));
+  const Bytes norms = 61 * 576 * 4;
+  EXPECT_EQ(4 * (coded.weights - norms), 3 * (plain.weights - norms));
+  EXPECT_EQ(coded.operations, plain.operations);
+}
+
 TEST(StepWorkTest, FloatsAreTwiceAsLong) {
   const StepWork narrow = Step({Rows(1, 0)});
   const StepWork wide = Step({Rows(1, 0)}, DType::kFloat32);

@@ -94,7 +94,8 @@ std::vector<ops::SampledToken> Transformer::Run(const ForwardBatch& batch) {
   if (profiler_ != nullptr) {
     const auto rows = static_cast<int32_t>(logits_rows.size());
     const int32_t calls = (rows + options_.max_logits_rows - 1) / options_.max_logits_rows;
-    profiler_->End({sequences, rows, calls});
+    const auto plain = static_cast<double>(MatrixElements(config_) * SizeOf(options_.dtype));
+    profiler_->End({sequences, rows, calls, static_cast<double>(weights_->matrix_bytes()) / plain});
   }
   return results;
 }

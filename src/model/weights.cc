@@ -148,21 +148,25 @@ Status WeightLoader::AddLayer(int32_t number, LayerWeights& layer) {
 
 }  // namespace
 
-Bytes ModelWeights::bytes() const {
-  constexpr Bytes kFloat = sizeof(float);
-  Bytes sum = embedding->bytes() + (separate_head ? separate_head->bytes() : 0) +
-              std::ssize(final_norm) * kFloat;
-  for (const LayerWeights& layer : layers) {
+Bytes ModelWeights::matrix_bytes() const {
+  Bytes sum = embedding->bytes() + (separate_head ? separate_head->bytes() : 0);
+  for (const LayerWeights& layer : layers)
     for (const auto* matrix :
          {&layer.attention.q, &layer.attention.k, &layer.attention.v, &layer.attention.output,
           &layer.mlp.gate, &layer.mlp.up, &layer.mlp.down})
       sum += (*matrix)->bytes();
+  return sum;
+}
+
+Bytes ModelWeights::bytes() const {
+  constexpr Bytes kFloat = sizeof(float);
+  Bytes sum = matrix_bytes() + std::ssize(final_norm) * kFloat;
+  for (const LayerWeights& layer : layers)
     for (const auto* vector :
          {&layer.attention_norm, &layer.mlp_norm, &layer.attention.q_bias, &layer.attention.k_bias,
           &layer.attention.v_bias, &layer.attention.output_bias, &layer.attention.q_norm,
           &layer.attention.k_norm})
       sum += std::ssize(*vector) * kFloat;
-  }
   return sum;
 }
 

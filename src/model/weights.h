@@ -29,6 +29,7 @@ struct ModelWeights {
 
   const ops::Matrix& head() const { return separate_head ? *separate_head : *embedding; }
   Bytes bytes() const;
+  Bytes matrix_bytes() const;
 };
 
 /// Memory that a thread reuses from one Fill to the next.

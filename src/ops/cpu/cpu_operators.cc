@@ -118,7 +118,7 @@ Bytes CpuOperators::workspace_bytes() const {
 }
 
 Result<std::unique_ptr<Matrix>> CpuOperators::CreateMatrix(int32_t out, int32_t in) {
-  return PackedMatrix::Create(weight_memory_, options_.dtype, out, in);
+  return PackedMatrix::Create(weight_memory_, kernels_, options_.dtype, out, in);
 }
 
 void CpuOperators::BindPages(std::byte* arena, int32_t page_count) {
@@ -204,7 +204,7 @@ void CpuOperators::Embed(const Matrix& table) {
   constexpr int32_t kRows = 8;
   team_.ParallelFor((rows_ + kRows - 1) / kRows, [&](int32_t task, int) {
     for (int32_t row = task * kRows; row < std::min(rows_, (task + 1) * kRows); ++row)
-      kernels_.unpack_row(matrix.Panel(0), matrix.panel_stride(),
+      kernels_.unpack_row(matrix.Panel(0), matrix.panel_bytes(),
                           step_.tokens[static_cast<size_t>(row)], config_.hidden, XRow(row));
   });
 }
@@ -233,18 +233,19 @@ void CpuOperators::Logits(std::span<const int32_t> rows, std::span<const float> 
       [&](int thread) { return matrix.Panel(team_.RangeBegin(tasks, thread) * kPanels); });
   team_.ParallelForRanges(tasks, [&](int32_t task, int thread) {
     const bool last = task + 1 == team_.RangeBegin(tasks, thread + 1);
-    GemmArgs args;
+    WeightGemmArgs args;
     args.a = h_;
     args.a_stride = h_stride_;
-    args.b = matrix.Panel(task * kPanels);
-    args.b_stride = matrix.panel_stride();
+    args.panels = matrix.Panel(task * kPanels);
+    args.panel_bytes = matrix.panel_bytes();
+    args.panel_count = std::min(kPanels, matrix.panels() - task * kPanels);
+    args.in = matrix.in();
     args.k = matrix.in();
     args.c = logits_ + int64_t{task} * kPanels * kPanelColumns;
     args.c_stride = logits_stride_;
     args.rows = count;
-    args.panels = std::min(kPanels, matrix.panels() - task * kPanels);
     args.next = last ? read_ahead_.Next(thread) : matrix.Panel((task + 1) * kPanels);
-    kernels_.gemm(args);
+    kernels_.weight_gemm(args);
   });
 }
 

@@ -52,24 +52,24 @@ void CpuOperators::ForTiles(int32_t groups, Start start, Body body) {
 
 template <typename Before>
 void CpuOperators::MultiplyTile(const Tile& tile, int32_t block, Before before) {
-  const int64_t element = SizeOf(options_.dtype);
   const int32_t in = tile.weight->in();
-  GemmArgs args;
+  WeightGemmArgs args;
   args.a_stride = h_stride_;
-  args.b_stride = tile.weight->panel_stride();
+  args.panels = tile.weight->Panel(tile.first_panel);
+  args.panel_bytes = tile.weight->panel_bytes();
+  args.panel_count = tile.panels;
+  args.in = in;
   args.c = tile.c;
   args.c_stride = tile.c_stride;
   args.rows = tile.rows;
-  args.panels = tile.panels;
+  args.next = tile.next;
   for (int32_t k = 0; k < in; k += block) {
     before(k / block);
-    const int64_t into_panel = int64_t{k} * kPanelColumns * element;
-    args.a = HRow(tile.first_row) + k * element;
-    args.b = tile.weight->Panel(tile.first_panel) + into_panel;
-    args.next = tile.next == nullptr ? nullptr : tile.next + into_panel;
+    args.a = HRow(tile.first_row) + k * SizeOf(options_.dtype);
+    args.first_k = k;
     args.k = std::min(block, in - k);
     args.accumulate = k > 0;
-    kernels_.gemm(args);
+    kernels_.weight_gemm(args);
   }
 }
 

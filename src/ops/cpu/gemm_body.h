@@ -79,3 +79,28 @@ void Gemm(const GemmArgs& g) {
     GemmRows<E, 1, E::kTileRows>(g, b + panel * g.b_stride, NextPanels<E>(g, panel, 1),
                                  g.c + panel * kPanelColumns, 0);
 }
+
+/// A matrix whose panels are plain.
+template <class E>
+Bytes PlainPanelBytes(int32_t in) {
+  return Bytes{in} * kPanelColumns * static_cast<Bytes>(sizeof(typename E::Type));
+}
+
+template <class E>
+void PlainWeightGemm(const WeightGemmArgs& g) {
+  constexpr Bytes kElement = sizeof(typename E::Type);
+  const Bytes into_panel = Bytes{g.first_k} * kPanelColumns * kElement;
+  GemmArgs args;
+  args.a = g.a;
+  args.a_stride = g.a_stride;
+  args.b = g.panels + into_panel;
+  args.b_stride = g.panel_bytes / kElement;
+  args.k = g.k;
+  args.c = g.c;
+  args.c_stride = g.c_stride;
+  args.rows = g.rows;
+  args.panels = g.panel_count;
+  args.accumulate = g.accumulate;
+  args.next = g.next == nullptr ? nullptr : g.next + into_panel;
+  Gemm<E>(args);
+}

@@ -1,7 +1,7 @@
 // The table of this instruction set's kernels. Included once for each, last, inside its namespace.
 
 template <class E>
-inline constexpr Kernels kTable = {
+inline constexpr Kernels kPlainTable = {
     .gemm = Gemm<E>,
     .shrink = Shrink<E>,
     .rms_norm = RmsNorm<E>,
@@ -12,11 +12,11 @@ inline constexpr Kernels kTable = {
     .store_k = StoreK<E>,
     .store_v = StoreV<E>,
     .attend = Attend<E>,
+    .panel_bytes = PlainPanelBytes<E>,
+    .code_panel = nullptr,
+    .weight_gemm = PlainWeightGemm<E>,
     .unpack_row = UnpackRow<E>,
     .largest = Largest,
     .sum_exp = SumExp,
     .race = Race,
 };
-
-const Kernels& Bfloat16Kernels() { return kTable<BFloat16Element>; }
-const Kernels& Float32Kernels() { return kTable<Float32Element>; }

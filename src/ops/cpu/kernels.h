@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/bytes.h"
 #include "base/dtype.h"
 
 namespace weft::ops::cpu {
@@ -31,6 +32,28 @@ struct GemmArgs {
   /// Null: nothing.
   const void* next = nullptr;
 };
+
+/// As GemmArgs, for panels of a PackedMatrix, whose form the kernels know: c (+)= a times elements
+/// [first_k, first_k + k) of its panels' k.
+struct WeightGemmArgs {
+  const void* a = nullptr;  ///< [rows, k]: element first_k of the first row.
+  int64_t a_stride = 0;
+  const std::byte* panels = nullptr;
+  Bytes panel_bytes = 0;  ///< From one panel to the next.
+  int32_t panel_count = 0;
+  int32_t in = 0;       ///< The matrix's whole k.
+  int32_t first_k = 0;  ///< A multiple of kWeightDepth, as is k.
+  int32_t k = 0;
+  float* c = nullptr;
+  int64_t c_stride = 0;
+  int32_t rows = 0;
+  bool accumulate = false;
+  /// The panel that the calling thread will use next, fetched meanwhile. Null: none.
+  const std::byte* next = nullptr;
+};
+
+/// A weight's k may be cut at multiples of this.
+inline constexpr int32_t kWeightDepth = 8;
 
 /// out [rows, width] = scaling * (x [rows, in] * tile), rounded to elements once.
 struct ShrinkArgs {
@@ -119,8 +142,15 @@ struct Kernels {
   void (*store_k)(const float* row, int32_t head_dim, void* group, int32_t token);
   void (*store_v)(const float* row, int32_t head_dim, void* group, int32_t token);
   void (*attend)(const AttentionArgs&);
-  /// Row `row` of a packed matrix as float.
-  void (*unpack_row)(const void* panels, int64_t panel_stride, int32_t row, int32_t n, float* out);
+  /// Bytes of a weight's panel.
+  Bytes (*panel_bytes)(int32_t in);
+  /// Plain elements of a panel to the form that weight_gemm reads; false when they do not fit into
+  /// it, and the panel must say where they are (coded_panel.h). Null: plain is the form.
+  bool (*code_panel)(const void* elements, int32_t in, std::byte* panel);
+  void (*weight_gemm)(const WeightGemmArgs&);
+  /// Row `row` of a PackedMatrix as float, its n = in elements.
+  void (*unpack_row)(const std::byte* panels, Bytes panel_bytes, int32_t row, int32_t n,
+                     float* out);
   /// The largest, and the smallest index that has it; NaN counts as less than all. -1: only NaN.
   int32_t (*largest)(const float* x, int32_t n);
   /// Sum of exp((x - max) * scale), in a fixed order.

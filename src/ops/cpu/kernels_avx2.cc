@@ -14,4 +14,7 @@ namespace weft::ops::cpu::avx2 {
 #include "ops/cpu/kernel_table_body.h"
 // clang-format on
 
+const Kernels& Bfloat16Kernels() { return kPlainTable<BFloat16Element>; }
+const Kernels& Float32Kernels() { return kPlainTable<Float32Element>; }
+
 }  // namespace weft::ops::cpu::avx2

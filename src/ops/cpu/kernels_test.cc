@@ -268,19 +268,6 @@ TEST_P(KernelsTest, FinishHeadLikeReference) {
   }
 }
 
-TEST_P(KernelsTest, UnpackRowReadsWhatAPanelHolds) {
-  constexpr int32_t kColumns = 70;
-  const Elements panels = RandomElements(3 * 16 * kColumns);
-  for (const int32_t row : {0, 5, 16, 47}) {
-    std::vector<float> out(kColumns + 1, kNan);
-    kernels().unpack_row(panels.bytes.data(), 16 * kColumns, row, kColumns, out.data());
-    for (size_t i = 0; i < kColumns; ++i)
-      ASSERT_EQ(out[i], panels.values[static_cast<size_t>(row / 16 * 16 * kColumns) +
-                                      InPanel(i, static_cast<size_t>(row % 16))]);
-    ASSERT_TRUE(std::isnan(out[kColumns]));
-  }
-}
-
 TEST_P(KernelsTest, LargestTakesTheFirstAndPassesOverNan) {
   std::vector<float> x = RandomFloats(1003);
   x[1001] = 50.0F;

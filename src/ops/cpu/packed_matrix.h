@@ -1,43 +1,57 @@
 #pragma once
 
+#include <memory>
+#include <mutex>
+#include <span>
+#include <utility>
+#include <vector>
+
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/weight_memory.h"
 #include "ops/operators.h"
 
 namespace weft::ops::cpu {
 
-/// A weight [out, in] in panels of sixteen rows of it: [out / 16][in / pair][16][pair], zero where
-/// the last panel has no row.
+/// A weight [out, in] in panels of sixteen rows of it, plain ([in / pair][16][pair], zero where the
+/// last panel has no row) or as `kernels` code them.
 class PackedMatrix final : public Matrix {
  public:
-  static Result<std::unique_ptr<Matrix>> Create(WeightMemory& memory, DType dtype, int32_t out,
-                                                int32_t in);
+  /// `in` is a multiple of kPanelColumns.
+  static Result<std::unique_ptr<Matrix>> Create(WeightMemory& memory, const Kernels& kernels,
+                                                DType dtype, int32_t out, int32_t in);
 
-  Bytes bytes() const override { return panels() * panel_stride() * SizeOf(dtype_); }
+  Bytes bytes() const override;
   void SetRows(int32_t first, int32_t count, std::span<const float> values) override;
   void SetBFloat16Rows(int32_t first, int32_t count, std::span<const BFloat16> values) override;
 
   int32_t out() const { return out_; }
   int32_t in() const { return in_; }
   int32_t panels() const { return (out_ + kPanelColumns - 1) / kPanelColumns; }
-  /// Elements from one panel to the next.
-  int64_t panel_stride() const { return int64_t{kPanelColumns} * in_; }
-  const std::byte* Panel(int32_t panel) const {
-    return memory_.data + panel * panel_stride() * SizeOf(dtype_);
-  }
+  /// From one panel to the next.
+  Bytes panel_bytes() const { return panel_bytes_; }
+  const std::byte* Panel(int32_t panel) const { return memory_.data + panel * panel_bytes_; }
 
  private:
-  std::byte* PanelOf(int32_t row) const {
-    return memory_.data + row / kPanelColumns * panel_stride() * SizeOf(dtype_);
-  }
+  PackedMatrix(const Kernels& kernels, DType dtype, int32_t out, int32_t in, WeightPiece memory)
+      : kernels_(kernels),
+        dtype_(dtype),
+        out_(out),
+        in_(in),
+        panel_bytes_(kernels.panel_bytes(in)),
+        memory_(std::move(memory)) {}
 
-  PackedMatrix(DType dtype, int32_t out, int32_t in, WeightPiece memory)
-      : dtype_(dtype), out_(out), in_(in), memory_(std::move(memory)) {}
+  /// Rows of 4-byte words, `lanes` of them, become a panel; `plain` has room for one.
+  void SetPanel(int32_t panel, const std::byte* rows, int32_t lanes, std::vector<std::byte>& plain);
+  void KeepPlain(std::byte* panel, const std::vector<std::byte>& plain);
 
+  const Kernels& kernels_;
   const DType dtype_;
   const int32_t out_;
   const int32_t in_;
+  const Bytes panel_bytes_;
   const WeightPiece memory_;
+  mutable std::mutex mutex_;
+  std::vector<std::vector<std::byte>> plain_panels_;  ///< Of panels that could not be coded.
 };
 
 }  // namespace weft::ops::cpu

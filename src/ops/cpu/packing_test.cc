@@ -7,11 +7,9 @@
 #include <tuple>
 #include <vector>
 
-#include "device/device.h"
 #include "ops/cpu/cpu_tile_packer.h"
 #include "ops/cpu/elements.h"
 #include "ops/cpu/kernels.h"
-#include "ops/cpu/packed_matrix.h"
 #include "ops/cpu/panel_packing.h"
 
 namespace weft::ops::cpu {
@@ -132,46 +130,6 @@ TEST(TilePacker, AFloatPackerTakesBFloat16Too) {
   packer.PackBFloat16B(values, 16, 0, 16, 16, 32, tile.data());
   EXPECT_EQ(tile, expected);
 }
-
-class PackedMatrixRows : public ::testing::TestWithParam<std::tuple<DType, int32_t, int32_t>> {};
-
-TEST_P(PackedMatrixRows, AreThePlainFormulaFromFloatAndFromBFloat16) {
-  const auto [dtype, out, in] = GetParam();
-  const std::unique_ptr<device::Device> device = device::CreateCpuDevice();
-  WeightMemory memory(*device);
-  const std::vector<BFloat16> halves = Narrow(Values(int64_t{out} * in));
-  std::vector<float> floats;
-  for (const BFloat16 value : halves) floats.push_back(ToFloat(value));
-  for (const bool from_float : {true, false}) {
-    const auto made = std::move(PackedMatrix::Create(memory, dtype, out, in)).value();
-    auto& matrix = static_cast<PackedMatrix&>(*made);
-    for (int32_t first = 0; first < out; first += 32) {
-      const int32_t rows = std::min(32, out - first);
-      const auto begin = static_cast<size_t>(int64_t{first} * in);
-      const auto size = static_cast<size_t>(int64_t{rows} * in);
-      if (from_float) {
-        matrix.SetRows(first, rows, std::span(floats).subspan(begin, size));
-      } else {
-        matrix.SetBFloat16Rows(first, rows, std::span(halves).subspan(begin, size));
-      }
-    }
-    const int64_t pair = PairOf(dtype);
-    const int64_t elements = matrix.panels() * matrix.panel_stride();
-    std::vector<std::byte> plain(static_cast<size_t>(elements * SizeOf(dtype)));
-    for (int64_t n = 0; n < out; ++n)
-      for (int64_t k = 0; k < in; ++k)
-        StoreElement(dtype, plain.data(),
-                     n / kPanelColumns * matrix.panel_stride() + k / pair * kPanelColumns * pair +
-                         n % kPanelColumns * pair + k % pair,
-                     floats[static_cast<size_t>(n * in + k)]);
-    EXPECT_EQ(std::memcmp(matrix.Panel(0), plain.data(), plain.size()), 0) << from_float;
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Shapes, PackedMatrixRows,
-                         ::testing::Combine(::testing::Values(DType::kBFloat16, DType::kFloat32),
-                                            ::testing::Values(16, 33, 100),
-                                            ::testing::Values(2, 36, 576)));
 
 }  // namespace
 }  // namespace weft::ops::cpu

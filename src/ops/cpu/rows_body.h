@@ -175,9 +175,9 @@ void StoreV(const float* row, int32_t head_dim, void* group, int32_t token) {
 }
 
 template <class E>
-void UnpackRow(const void* panels, int64_t panel_stride, int32_t row, int32_t n, float* out) {
+void UnpackRow(const std::byte* panels, Bytes panel_bytes, int32_t row, int32_t n, float* out) {
   const auto* panel =
-      static_cast<const typename E::Type*>(panels) + row / kPanelColumns * panel_stride;
+      reinterpret_cast<const typename E::Type*>(panels + row / kPanelColumns * panel_bytes);
   const int32_t lane = row % kPanelColumns;
   alignas(64) typename E::Type some[kPanelColumns];
   for (int32_t k = 0; k < n; k += kPanelColumns) {
