@@ -36,7 +36,7 @@ void BM_LoraShrink(benchmark::State& state) {
       benchmark::Counter(2e-9 * kIn * rank * rows, benchmark::Counter::kIsIterationInvariantRate);
   ReportShare(state, 1, DType::kBFloat16, 2.0 * kIn * rank * rows, 0);
 }
-BENCHMARK(BM_LoraShrink)->ArgsProduct({{16, 64, 128}, {1, 8, 64, 512}});
+BENCHMARK(BM_LoraShrink)->UseRealTime()->ArgsProduct({{16, 64, 128}, {1, 8, 64, 512}});
 
 void BM_LoraExpand(benchmark::State& state) {
   const auto device = device::CreateCpuDevice();
@@ -66,7 +66,7 @@ void BM_LoraExpand(benchmark::State& state) {
       benchmark::Counter(2e-9 * kOut * rank * rows, benchmark::Counter::kIsIterationInvariantRate);
   ReportShare(state, 1, DType::kBFloat16, 2.0 * kOut * rank * rows, 0);
 }
-BENCHMARK(BM_LoraExpand)->ArgsProduct({{16, 64, 128}, {1, 8, 64, 512}});
+BENCHMARK(BM_LoraExpand)->UseRealTime()->ArgsProduct({{16, 64, 128}, {1, 8, 64, 512}});
 
 }  // namespace
 }  // namespace weft

@@ -152,10 +152,11 @@ void ReportStep(benchmark::State& state, int32_t sequences, int32_t rows, int32_
   const double context = position + (rows + 1) / 2.0;
   const double attention = 4.0 * context * config.heads * config.head_dim;
   const double kv = 4.0 * (position + rows) * config.kv_heads * config.head_dim;
+  const auto weights = static_cast<double>(Machine::Get().transformer().weight_bytes());
   ReportShare(
       state, 2, DType::kBFloat16,
       2.0 * sequences * head + all_rows * config.layers * (2.0 * (layer + adapter) + attention),
-      2.0 * head + config.layers * (2.0 * layer + sequences * (2.0 * adapter + kv)));
+      weights + config.layers * sequences * (2.0 * adapter + kv));
   state.counters["tokens/s"] =
       benchmark::Counter(all_rows, benchmark::Counter::kIsIterationInvariantRate);
 }

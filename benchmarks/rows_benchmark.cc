@@ -32,7 +32,7 @@ void BM_RmsNorm(benchmark::State& state) {
   }
   ReportShare(state, 1, kDType, 0, 10.0 * n);
 }
-BENCHMARK(BM_RmsNorm)->Arg(576)->Arg(4096);
+BENCHMARK(BM_RmsNorm)->UseRealTime()->Arg(576)->Arg(4096);
 
 void BM_SiluMultiply(benchmark::State& state) {
   const auto n = static_cast<int32_t>(state.range(0));
@@ -46,7 +46,7 @@ void BM_SiluMultiply(benchmark::State& state) {
   }
   ReportShare(state, 1, kDType, 0, 10.0 * n);
 }
-BENCHMARK(BM_SiluMultiply)->Arg(32)->Arg(1536);
+BENCHMARK(BM_SiluMultiply)->UseRealTime()->Arg(32)->Arg(1536);
 
 /// Arguments: temperature in tenths, top_k, top_p in hundredths.
 void BM_Sample(benchmark::State& state) {
@@ -64,7 +64,12 @@ void BM_Sample(benchmark::State& state) {
   }
   ReportShare(state, 1, kDType, 0, 4.0 * kVocabulary);
 }
-BENCHMARK(BM_Sample)->Args({0, 0, 100})->Args({8, 0, 100})->Args({8, 50, 100})->Args({8, 0, 90});
+BENCHMARK(BM_Sample)
+    ->UseRealTime()
+    ->Args({0, 0, 100})
+    ->Args({8, 0, 100})
+    ->Args({8, 50, 100})
+    ->Args({8, 0, 90});
 
 }  // namespace
 }  // namespace weft
