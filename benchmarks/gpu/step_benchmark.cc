@@ -1,15 +1,18 @@
 // Times of whole steps of Llama-3.1-8B's shape with dummy weights: decode at several batch sizes
 // and prefill, with and without adapters of rank 128 on every projection. One line of JSON for
 // each; medians of wall time around Transformer::Run, which ends with the sampled tokens on the
-// host.
+// host. Some decodes also beside copies to the device that never pause, as adapters' are.
 //
-//   weft_step_benchmark [cuda|cpu] [layers]
+//   weft_step_benchmark [cuda|cpu] [layers] [steps]
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -23,7 +26,7 @@ namespace {
 constexpr int32_t kPages = 4096;
 constexpr int32_t kRank = 128;
 constexpr int kAdapters = 8;
-constexpr int kSteps = 40;
+constexpr int kDefaultSteps = 40;
 
 ModelConfig Llama8B(int32_t layers) {
   ModelConfig config;
@@ -84,11 +87,55 @@ class Adapter {
   std::shared_ptr<const ops::AdapterTable> table_;
 };
 
+/// Copies to the device for as long as it lives, in pieces and as many at once as the copier's.
+class BusyLink {
+ public:
+  explicit BusyLink(device::Device& device)
+      : host_(Must(device.AllocateHost(kBytes))),
+        target_(Must(device.AllocateDevice(kBytes))),
+        stream_(device.CreateStream(device::StreamPriority::kCopy, "copies")),
+        begin_(std::chrono::steady_clock::now()),
+        thread_([this, &device] { Copy(device); }) {}
+  ~BusyLink() {
+    stop_ = true;
+    thread_.join();
+  }
+  double gigabytes_per_second() const {
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin_;
+    return static_cast<double>(copied_) / 1e9 / time.count();
+  }
+
+ private:
+  static constexpr Bytes kPiece = 4 * kMiB;
+  static constexpr Bytes kBytes = 256 * kMiB;
+
+  void Copy(device::Device& device) {
+    std::array<std::unique_ptr<device::Event>, 4> landed;
+    for (auto& event : landed) event = device.CreateEvent();
+    for (Bytes next = 0; !stop_; next = (next + kPiece) % kBytes) {
+      device::Event& event = *landed[static_cast<size_t>(next / kPiece) % landed.size()];
+      event.Synchronize();
+      stream_->Copy(target_.data() + next, host_.data() + next, kPiece);
+      stream_->Record(event);
+      copied_ += kPiece;
+    }
+    stream_->Synchronize();
+  }
+
+  device::Buffer host_;
+  device::Buffer target_;
+  std::unique_ptr<device::Stream> stream_;
+  std::atomic<Bytes> copied_{0};
+  std::atomic<bool> stop_{false};
+  const std::chrono::steady_clock::time_point begin_;
+  std::thread thread_;
+};
+
 /// The model with a pool of pages; sequences get pages of their own.
 class Bench {
  public:
-  Bench(std::unique_ptr<device::Device> device, int32_t layers)
-      : device_(std::move(device)), config_(Llama8B(layers)) {
+  Bench(std::unique_ptr<device::Device> device, int32_t layers, int steps)
+      : device_(std::move(device)), config_(Llama8B(layers)), steps_(steps) {
     model::TransformerOptions options;
     options.threads = 16;
     options.max_rows = 2048 + 64;
@@ -101,6 +148,14 @@ class Bench {
     model_->WarmUp();
     Report("warm-up, s", Since(warm) / 1000.0);
     for (int i = 0; i < kAdapters; ++i) adapters_.emplace_back(*device_, config_);
+  }
+
+  /// A decode while the link is never idle, and what the link does meanwhile.
+  void MeasureBesideCopies(const std::string& name, int32_t sequences, int32_t position,
+                           int adapters) {
+    const BusyLink link(*device_);
+    Measure(name + ", beside copies", sequences, 1, position, adapters);
+    Report("copies beside it, GB/s", link.gigabytes_per_second());
   }
 
   /// The median over steps of `sequences` with `rows` each from `position` on.
@@ -128,7 +183,7 @@ class Bench {
     WEFT_CHECK(page <= kPages);
     for (int i = 0; i < 3; ++i) model_->Run(batch);
     std::vector<double> times;
-    for (int i = 0; i < (rows > 1 ? kSteps / 4 : kSteps); ++i) {
+    for (int i = 0; i < (rows > 1 ? std::max(steps_ / 4, 1) : steps_); ++i) {
       const auto begin = std::chrono::steady_clock::now();
       model_->Run(batch);
       times.push_back(Since(begin));
@@ -151,19 +206,22 @@ class Bench {
 
   std::unique_ptr<device::Device> device_;
   const ModelConfig config_;
+  const int steps_;
   std::unique_ptr<model::Transformer> model_;
   device::Buffer arena_;
   std::vector<Adapter> adapters_;
 };
 
-void Run(std::unique_ptr<device::Device> device, int32_t layers) {
+void Run(std::unique_ptr<device::Device> device, int32_t layers, int steps) {
   std::printf("{\"device\": \"%s\", \"layers\": %d}\n", device->name().c_str(), layers);
-  Bench bench(std::move(device), layers);
+  Bench bench(std::move(device), layers, steps);
   bench.Measure("decode, batch 1, context 1k", 1, 1, 1024, 0);
   bench.Measure("decode, batch 1, context 1k, 1 adapter", 1, 1, 1024, 1);
   bench.Measure("decode, batch 16, context 1k", 16, 1, 1024, 0);
   bench.Measure("decode, batch 16, context 1k, 1 adapter", 16, 1, 1024, 1);
   bench.Measure("decode, batch 16, context 1k, 8 adapters", 16, 1, 1024, 8);
+  bench.MeasureBesideCopies("decode, batch 16, context 1k", 16, 1024, 0);
+  bench.MeasureBesideCopies("decode, batch 16, context 1k, 8 adapters", 16, 1024, 8);
   bench.Measure("decode, batch 64, context 512", 64, 1, 512, 0);
   bench.Measure("decode, batch 64, context 512, 8 adapters", 64, 1, 512, 8);
   bench.Measure("prefill, 512 tokens", 1, 512, 0, 0);
@@ -180,6 +238,6 @@ int main(int argc, char** argv) {
   const bool cpu = argc > 1 && std::string(argv[1]) == "cpu";
   const int32_t layers = argc > 2 ? std::atoi(argv[2]) : 32;
   weft::Run(cpu ? weft::device::CreateCpuDevice() : weft::Must(weft::device::CreateCudaDevice()),
-            layers);
+            layers, argc > 3 ? std::atoi(argv[3]) : weft::kDefaultSteps);
   return 0;
 }

@@ -128,6 +128,7 @@ class ServedModel {
     model::TransformerOptions options;
     options.threads = 2;
     options.max_rows = 600;
+    options.deterministic = true;  // Bits are compared. What a CPU does anyway.
     options.min_page_bytes = adapter::LargestTile(files_.config, options.dtype);
     model_ = std::move(
         model::Transformer::Create(files_.config, files_.tensors.get(), *device_, options).value());
