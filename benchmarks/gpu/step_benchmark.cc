@@ -1,7 +1,9 @@
 // Times of whole steps of Llama-3.1-8B's shape with dummy weights: decode at several batch sizes
 // and prefill, with and without adapters of rank 128 on every projection. One line of JSON for
 // each; medians of wall time around Transformer::Run, which ends with the sampled tokens on the
-// host. Some decodes also beside copies to the device that never pause, as adapters' are.
+// host, and from step to step with the next one queued ahead, with the time for which the device
+// stands still between two. Some decodes also beside copies to the device that never pause, as
+// adapters' are.
 //
 //   weft_step_benchmark [cuda|cpu] [layers] [steps]
 #include <algorithm>
@@ -182,15 +184,31 @@ class Bench {
     }
     WEFT_CHECK(page <= kPages);
     for (int i = 0; i < 3; ++i) model_->Run(batch);
-    std::vector<double> times;
-    for (int i = 0; i < (rows > 1 ? std::max(steps_ / 4, 1) : steps_); ++i) {
+    const int steps = rows > 1 ? std::max(steps_ / 4, 1) : steps_;
+    std::vector<double> alone;
+    for (int i = 0; i < steps; ++i) {
       const auto begin = std::chrono::steady_clock::now();
       model_->Run(batch);
-      times.push_back(Since(begin));
+      alone.push_back(Since(begin));
     }
-    std::sort(times.begin(), times.end());
-    std::printf("{\"step\": \"%s\", \"median_ms\": %.3f, \"min_ms\": %.3f, \"p90_ms\": %.3f}\n",
-                name.c_str(), times[times.size() / 2], times.front(), times[times.size() * 9 / 10]);
+    std::vector<double> ahead;
+    std::vector<double> idle;
+    model::StartedStep current = model_->Start(batch);
+    auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < steps; ++i) {
+      model::StartedStep next = model_->Start(batch);
+      ops::StepTimes times;
+      model_->Finish(std::move(current), &times);
+      current = std::move(next);
+      ahead.push_back(Since(std::exchange(begin, std::chrono::steady_clock::now())));
+      idle.push_back(Seconds(times.idle) * 1e6);
+    }
+    model_->Finish(std::move(current));
+    std::printf(
+        "{\"step\": \"%s\", \"median_ms\": %.3f, \"min_ms\": %.3f, \"p90_ms\": %.3f, "
+        "\"queued_ahead_ms\": %.3f, \"idle_us\": %.1f}\n",
+        name.c_str(), Quantile(alone, 0.5), Quantile(alone, 0.0), Quantile(alone, 0.9),
+        Quantile(ahead, 0.5), Quantile(idle, 0.5));
     std::fflush(stdout);
   }
 
@@ -198,6 +216,10 @@ class Bench {
   static double Since(std::chrono::steady_clock::time_point begin) {
     return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
         .count();
+  }
+  static double Quantile(std::vector<double> values, double share) {
+    std::sort(values.begin(), values.end());
+    return values[static_cast<size_t>(share * static_cast<double>(values.size()))];
   }
   static void Report(const char* name, double value) {
     std::printf("{\"%s\": %.3f}\n", name, value);

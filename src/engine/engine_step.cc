@@ -361,7 +361,8 @@ void Engine::On(StepDone message) {
   if (trace_ != nullptr) {
     trace_->Span(Trace::Group::kEngine, "compute", kind, message.begin, message.end,
                  "{\"step\":" + std::to_string(message.id.value()) +
-                     ",\"sequences\":" + std::to_string(step.slices.size()) + "}");
+                     ",\"sequences\":" + std::to_string(step.slices.size()) + ",\"idle_us\":" +
+                     std::to_string(message.idle / std::chrono::microseconds(1)) + "}");
   }
   if (message.status.ok()) {
     WEFT_CHECK(message.samples.size() == step.targets.size());

@@ -24,6 +24,7 @@ struct StepDone {
   Status status;
   Moment begin{};
   Moment end{};
+  Duration idle{};  ///< Of a device that says so: between the step before and this one.
 };
 
 /// Where steps are computed, so that the engine never waits and simulation can own it. Submit is

@@ -11,6 +11,13 @@ void ForwardBatch::TakeCarried(std::span<const TokenId> chosen) {
     tokens[static_cast<size_t>(carry.row)] = token;
     samples[static_cast<size_t>(carry.next_sample)].last_token = token;
   }
+  carried.clear();
+}
+
+bool ForwardBatch::ChoosesByCarried() const {
+  return std::any_of(carried.begin(), carried.end(), [&](const CarriedToken& carry) {
+    return samples[static_cast<size_t>(carry.next_sample)].params->HasPenalties();
+  });
 }
 
 }  // namespace weft::model

@@ -38,9 +38,12 @@ struct ForwardBatch {
   std::vector<ops::SampleRow> samples;
   std::vector<CarriedToken> carried;
 
-  /// Puts in what the step before chose, by its samples. Where it chose none (its logits were
-  /// broken, or it failed) any token will do: that sequence is over.
+  /// Puts in what the step before chose, by its samples; none is carried any more. Where it chose
+  /// none (its logits were broken, or it failed) any token will do: that sequence is over.
   void TakeCarried(std::span<const TokenId> chosen);
+  /// Whether a carried token has a say in what is chosen next: penalties count it. Else it is
+  /// wanted by the device alone.
+  bool ChoosesByCarried() const;
 };
 
 }  // namespace weft::model

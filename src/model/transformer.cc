@@ -74,30 +74,53 @@ void Transformer::Lap(StepPart part) const {
 }
 
 std::vector<ops::SampledToken> Transformer::Run(const ForwardBatch& batch) {
+  return Finish(Start(batch));
+}
+
+StartedStep Transformer::Start(const ForwardBatch& batch) {
   if (profiler_ != nullptr) profiler_->Begin();
-  std::vector<ops::SequenceRows> sequences;
-  sequences.reserve(batch.slices.size());
-  std::vector<int32_t> logits_rows;
+  StartedStep step;
+  step.sequences.reserve(batch.slices.size());
   int32_t row = 0;
   for (const SequenceSlice& slice : batch.slices) {
-    sequences.push_back({row, slice.rows, slice.position, slice.pages, slice.adapter.get()});
-    for (int32_t r = slice.first_logits_row; r < slice.rows; ++r) logits_rows.push_back(row + r);
+    step.sequences.push_back({row, slice.rows, slice.position, slice.pages, slice.adapter.get()});
+    for (int32_t r = slice.first_logits_row; r < slice.rows; ++r)
+      step.logits_rows.push_back(row + r);
     row += slice.rows;
   }
   WEFT_CHECK(row == std::ssize(batch.tokens));
-  operators_->BeginStep({batch.tokens, sequences});
+  std::vector<TokenId> tokens;
+  if (!batch.carried.empty()) tokens = TokensOf(batch);
+  operators_->BeginStep({batch.carried.empty() ? batch.tokens : tokens, step.sequences});
   Lap(StepPart::kPrepare);
   RunLayers();
-  std::vector<ops::SampledToken> results(batch.samples.size());
-  SampleInPieces(batch.samples, logits_rows, results);
+  SampleInPieces(batch.samples, step);
   operators_->FinishStep();
+  return step;
+}
+
+std::vector<ops::SampledToken> Transformer::Finish(StartedStep step, ops::StepTimes* times) {
+  const ops::StepTimes measured = operators_->AwaitStep();
+  if (times != nullptr) *times = measured;
+  std::vector<ops::SampledToken> results(step.sampled.size());
+  for (size_t i = 0; i < results.size(); ++i) results[step.order[i]] = std::move(step.sampled[i]);
   if (profiler_ != nullptr) {
-    const auto rows = static_cast<int32_t>(logits_rows.size());
+    const auto rows = static_cast<int32_t>(step.logits_rows.size());
     const int32_t calls = (rows + options_.max_logits_rows - 1) / options_.max_logits_rows;
     const auto plain = static_cast<double>(MatrixElements(config_) * SizeOf(options_.dtype));
-    profiler_->End({sequences, rows, calls, static_cast<double>(weights_->matrix_bytes()) / plain});
+    profiler_->End(
+        {step.sequences, rows, calls, static_cast<double>(weights_->matrix_bytes()) / plain});
   }
   return results;
+}
+
+std::vector<TokenId> Transformer::TokensOf(const ForwardBatch& batch) const {
+  WEFT_CHECK(steps_at_once() > 1);  // Else whoever runs steps has taken them already.
+  std::vector<TokenId> tokens = batch.tokens;
+  for (const CarriedToken& carry : batch.carried)
+    tokens[static_cast<size_t>(carry.row)] =
+        ~static_cast<TokenId>(places_.at(static_cast<size_t>(carry.sample)));
+  return tokens;
 }
 
 void Transformer::RunLayers() {
@@ -123,36 +146,36 @@ void Transformer::RunLayers() {
   }
 }
 
-void Transformer::SampleInPieces(std::span<const ops::SampleRow> samples,
-                                 std::span<const int32_t> logits_rows,
-                                 std::span<ops::SampledToken> results) {
+void Transformer::SampleInPieces(std::span<const ops::SampleRow> samples, StartedStep& step) {
+  const std::span<const int32_t> logits_rows(step.logits_rows);
   const auto count = static_cast<int32_t>(logits_rows.size());
-  std::vector<size_t> order(samples.size());
-  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+  step.sampled.resize(samples.size());
+  step.order.resize(samples.size());
+  for (size_t i = 0; i < samples.size(); ++i) step.order[i] = i;
+  std::stable_sort(step.order.begin(), step.order.end(), [&](size_t a, size_t b) {
     return samples[a].logits_row < samples[b].logits_row;
   });
+  places_.resize(samples.size());
+  for (size_t i = 0; i < samples.size(); ++i) places_[step.order[i]] = i;
   std::vector<ops::SampleRow> piece;
-  std::vector<ops::SampledToken> piece_results;
   size_t next = 0;
-  for (int32_t first = 0; first < count && next < order.size(); first += options_.max_logits_rows) {
+  for (int32_t first = 0; first < count && next < samples.size();
+       first += options_.max_logits_rows) {
     const int32_t rows = std::min(options_.max_logits_rows, count - first);
     const size_t begin = next;
     piece.clear();
-    for (; next < order.size() && samples[order[next]].logits_row < first + rows; ++next) {
-      piece.push_back(samples[order[next]]);
+    for (; next < samples.size() && samples[step.order[next]].logits_row < first + rows; ++next) {
+      piece.push_back(samples[step.order[next]]);
       piece.back().logits_row -= first;
     }
     if (piece.empty()) continue;
-    piece_results.assign(piece.size(), {});
     operators_->Logits(logits_rows.subspan(static_cast<size_t>(first), static_cast<size_t>(rows)),
                        weights_->final_norm, weights_->head());
     Lap(StepPart::kLogits);
-    operators_->Sample(piece, piece_results);
+    operators_->Sample(piece, std::span(step.sampled).subspan(begin, next - begin));
     Lap(StepPart::kSample);
-    for (size_t i = begin; i < next; ++i) results[order[i]] = std::move(piece_results[i - begin]);
   }
-  WEFT_CHECK(next == order.size());
+  WEFT_CHECK(next == samples.size());
 }
 
 }  // namespace weft::model

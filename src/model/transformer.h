@@ -35,6 +35,18 @@ struct TransformerOptions {
   uint64_t seed = 0;             ///< Of dummy weights.
 };
 
+/// A step that was begun, between Transformer::Start and Finish.
+struct StartedStep {
+  StartedStep() = default;
+  StartedStep(StartedStep&&) = default;
+  StartedStep& operator=(StartedStep&&) = default;
+
+  std::vector<ops::SequenceRows> sequences;
+  std::vector<int32_t> logits_rows;        ///< Of the step's rows, those with logits.
+  std::vector<size_t> order;               ///< The batch's samples by their rows of logits.
+  std::vector<ops::SampledToken> sampled;  ///< In that order; the operators fill it.
+};
+
 /// The base model with its weights, as a sequence of operators. Owned by the executor; one thread
 /// at a time runs it (the compute stream's). All memory of size is allocated in Create.
 class Transformer {
@@ -59,6 +71,13 @@ class Transformer {
   /// tokens of the batch stay valid until it returns. One result for each of batch.samples, in
   /// order. Every sequence's KV for its rows is written when it returns.
   std::vector<ops::SampledToken> Run(const ForwardBatch& batch);
+  /// The same in two halves, of which up to steps_at_once() steps may be begun. Where that is more
+  /// than one, Start only gives the device its work, and takes batch.carried from the step that was
+  /// started before. The batch stays valid until Finish has returned. Finish may be called on
+  /// another thread, once for each step in their order; `times`, if any, is filled.
+  StartedStep Start(const ForwardBatch& batch);
+  std::vector<ops::SampledToken> Finish(StartedStep step, ops::StepTimes* times = nullptr);
+  int32_t steps_at_once() const { return operators_->steps_at_once(); }
 
   /// Orders adapter tiles for this backend; loader threads use it. Lives as long as this.
   const ops::TilePacker& tile_packer() const { return operators_->tile_packer(); }
@@ -71,9 +90,10 @@ class Transformer {
   Transformer(const ModelConfig& config, const TransformerOptions& options);
   void RunLayers();
   void Lap(StepPart part) const;
+  /// The batch's tokens; for a carried one, its number among what the step before sampled.
+  std::vector<TokenId> TokensOf(const ForwardBatch& batch) const;
   /// Logits and samples, as many rows at a time as are kept.
-  void SampleInPieces(std::span<const ops::SampleRow> samples, std::span<const int32_t> logits_rows,
-                      std::span<ops::SampledToken> results);
+  void SampleInPieces(std::span<const ops::SampleRow> samples, StartedStep& step);
 
   const ModelConfig config_;
   const TransformerOptions options_;
@@ -82,6 +102,7 @@ class Transformer {
   std::unique_ptr<ops::Operators> operators_;
   std::unique_ptr<ModelWeights> weights_;
   StepProfiler* profiler_ = nullptr;  ///< Null: nobody asks.
+  std::vector<size_t> places_;        ///< In `sampled`, of the samples of the step started last.
 };
 
 }  // namespace weft::model

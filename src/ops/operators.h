@@ -8,6 +8,7 @@
 
 #include "base/bfloat16.h"
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/dtype.h"
 #include "base/result.h"
 #include "base/strong_id.h"
@@ -60,8 +61,16 @@ struct SequenceRows {
 
 /// What BeginStep takes. Lives until the step's last operator returned.
 struct StepRows {
-  std::span<const TokenId> tokens;  ///< [rows]
+  /// [rows]. A backend that takes several steps at once also takes ~i: the token that the step
+  /// before chose as the i-th of all that it sampled.
+  std::span<const TokenId> tokens;
   std::span<const SequenceRows> sequences;
+};
+
+/// A step on a device that keeps times of its own; zero elsewhere.
+struct StepTimes {
+  Duration computing{};
+  Duration idle{};  ///< Of the device, since the end of the step before.
 };
 
 struct OperatorsOptions {
@@ -104,6 +113,11 @@ class Operators {
   /// before requests come: a backend chooses and records what it needs for them. None on CPUs.
   virtual std::vector<int32_t> WarmUpRows() const { return {}; }
 
+  /// How many steps may be begun before the first of them has been awaited. Where it is more than
+  /// one, Sample and FinishStep only queue: what Sample fills stays where it is, and a step's
+  /// results are there and FinishStep's promise is kept, when AwaitStep has returned.
+  virtual int32_t steps_at_once() const { return 1; }
+
   virtual void BeginStep(const StepRows& step) = 0;
   /// x = rows of `table` [vocabulary, hidden].
   virtual void Embed(const Matrix& table) = 0;
@@ -127,6 +141,9 @@ class Operators {
   /// Blocks until everything since BeginStep is done: K and V are in their pages, and nothing reads
   /// adapters any more. The last call of a step.
   virtual void FinishStep() = 0;
+  /// Once for each step, in their order, after its FinishStep: blocks until it is done. May be
+  /// called on another thread than the rest.
+  virtual StepTimes AwaitStep() { return {}; }
 };
 
 /// The backend for `device`. Allocates activations from it. Errors: the machine lacks AVX2 and FMA,

@@ -21,6 +21,11 @@ struct SamplingParams {
   std::vector<std::pair<TokenId, float>> logit_bias;  ///< Ids of the vocabulary: whoever parses
                                                       ///< the request checks.
   uint64_t seed = 0;  ///< Always set: from the request, else drawn once by the engine.
+
+  /// Whether the choice depends on the tokens before.
+  bool HasPenalties() const {
+    return frequency_penalty != 0.0F || presence_penalty != 0.0F || repetition_penalty != 1.0F;
+  }
 };
 
 /// What is wanted of one row of logits.

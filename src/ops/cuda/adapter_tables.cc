@@ -8,10 +8,10 @@
 namespace weft::ops::cuda {
 namespace {
 
-/// More than the adapters of a step (kMaxLoraGroups), so that a table that the step at hand does
-/// not use can always give way.
+/// As many as two steps may use: what gives way to a table of the step at hand is used neither by
+/// it nor by the one before, which may still be computed (a group of each is the base model's).
 constexpr size_t kTables = 128;
-static_assert(kTables > kMaxLoraGroups);
+static_assert(kTables >= 2 * (kMaxLoraGroups - 1));
 constexpr Bytes kAlignment = 256;
 
 /// The most that a table of these layers and ranks can take: its size goes by its largest module.
@@ -42,7 +42,7 @@ const ResidentLora* AdapterTables::Get(const AdapterTable& adapter, cudaStream_t
     entry = std::min_element(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) {
       return a.last_step < b.last_step;
     });
-    WEFT_CHECK(entry->last_step < step_);
+    WEFT_CHECK(entry->last_step == 0 || entry->last_step + 1 < step_);
     Upload(adapter, static_cast<size_t>(entry - entries_.begin()), stream);
   }
   entry->last_step = step_;

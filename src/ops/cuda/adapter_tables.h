@@ -20,7 +20,7 @@ class AdapterTables {
   /// Room for tables of `layers` layers and ranks up to `max_rank`.
   Status Allocate(device::Device& device, int32_t layers, int32_t max_rank);
 
-  /// The steps before have completed.
+  /// All steps but the one before have completed.
   void BeginStep() { ++step_; }
   /// Where the adapter's table lies; queues its upload when it is not there yet. Valid for the
   /// step.

@@ -201,7 +201,9 @@ void CudaOperators::BeginStep(const StepRows& step) {
   WEFT_CHECK(std::ssize(step.sequences) <= options_.max_sequences);
   rows_ = PaddedRows(static_cast<int32_t>(step.tokens.size()));
   logits_used_ = 0;
+  samples_ = 0;
   pending_delta_ = nullptr;
+  results_.Begin();
   metadata_.Begin();
   WriteRows(step);
   PlanAdapters(step);
@@ -209,6 +211,7 @@ void CudaOperators::BeginStep(const StepRows& step) {
                       std::all_of(step.sequences.begin(), step.sequences.end(),
                                   [](const SequenceRows& sequence) { return sequence.rows == 1; });
   PlanAttention(step, decode);
+  results_.MarkBegin(stream_);
   metadata_.Upload(stream_);
   kind_ = {rows_, lora_plan_.any};
   mode_ = decode ? graphs_.Begin(kind_, stream_) : LaunchMode::kEager;
@@ -276,7 +279,7 @@ void CudaOperators::WriteRows(const StepRows& step) {
     for (int32_t position = sequence.position; position < end; ++position, ++row) {
       const TokenId token = step.tokens[row];
       const int32_t page = sequence.pages[static_cast<size_t>(position / per_page)].value();
-      WEFT_CHECK(token >= 0 && token < config_.vocabulary);
+      WEFT_CHECK(token >= -most_samples_ && token < config_.vocabulary);
       WEFT_CHECK(page >= 0 && page < page_count_);
       tokens[row] = token;
       positions[row] = position;
@@ -298,6 +301,7 @@ void CudaOperators::Embed(const Matrix& table) {
   params.dtype = options_.dtype;
   params.table = Cuda(table).data();
   params.tokens = metadata_.Device<int32_t>(tokens_);
+  params.chosen = reinterpret_cast<const int32_t*>(chosen_.data());
   params.x = x_;
   params.rows = rows_;
   params.width = config_.hidden;
@@ -362,7 +366,7 @@ void CudaOperators::Logits(std::span<const int32_t> rows, std::span<const float>
 
 void CudaOperators::FinishStep() {
   EndLayers();
-  WEFT_CUDA_CHECK(cudaStreamSynchronize(stream_));
+  results_.End(stream_);
 }
 
 }  // namespace weft::ops::cuda

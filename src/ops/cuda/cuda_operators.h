@@ -21,14 +21,16 @@
 #include "ops/cuda/sample_plan.h"
 #include "ops/cuda/sampler.h"
 #include "ops/cuda/step_metadata.h"
+#include "ops/cuda/step_results.h"
 #include "ops/operators.h"
 
 namespace weft::ops::cuda {
 
-/// The operators on a GPU. Each queues kernels on the stream that this owns and returns; Sample and
-/// FinishStep wait. Activations: x and logits in float, h, queries and what projections put out in
-/// bf16. A step's rows are padded to a round number of rows, which write to page 0. The layers of
-/// decode steps run as CUDA graphs.
+/// The operators on a GPU. Each queues kernels on the stream that this owns and returns, so that a
+/// step lies behind the one before; AwaitStep waits. Sample waits only for rows that the GPU's
+/// sampler has no room for, and between the pieces of a step. Activations: x and logits in float,
+/// h, queries and what projections put out in bf16. A step's rows are padded to a round number of
+/// rows, which write to page 0. The layers of decode steps run as CUDA graphs.
 class CudaOperators final : public Operators {
  public:
   static Result<std::unique_ptr<Operators>> Create(device::Device& device,
@@ -42,6 +44,7 @@ class CudaOperators final : public Operators {
   bool CreatesMatricesInOrder() const override { return true; }
   void BindPages(std::byte* arena, int32_t page_count) override;
   std::vector<int32_t> WarmUpRows() const override;
+  int32_t steps_at_once() const override { return StepResults::kStepsAtOnce; }
   void BeginStep(const StepRows& step) override;
   void Embed(const Matrix& table) override;
   void RmsNorm(std::span<const float> weight) override;
@@ -54,6 +57,7 @@ class CudaOperators final : public Operators {
               const Matrix& head) override;
   void Sample(std::span<const SampleRow> samples, std::span<SampledToken> into) override;
   void FinishStep() override;
+  StepTimes AwaitStep() override { return results_.Await(*sample_planner_); }
 
  private:
   CudaOperators(device::Device& device, const ModelConfig& config, const OperatorsOptions& options);
@@ -113,8 +117,10 @@ class CudaOperators final : public Operators {
   std::unique_ptr<SamplePlanner> sample_planner_;
   device::Buffer sample_results_;
   device::Buffer sample_scratch_;
-  device::Buffer host_results_;  ///< As sample_results_.
-  device::Buffer host_logits_;   ///< As logits_: for what the GPU's sampler has no room.
+  device::Buffer chosen_;       ///< int32 [most_samples_]: tokens of the step that sampled last.
+  device::Buffer host_logits_;  ///< As logits_: for what the GPU's sampler has no room.
+  int32_t most_samples_ = 0;    ///< Of a step.
+  StepResults results_;
   std::unique_ptr<cpu::Sampler> host_sampler_;
   std::byte* attention_scratch_ = nullptr;
   float* lora_scratch_ = nullptr;
@@ -136,6 +142,7 @@ class CudaOperators final : public Operators {
   int32_t rows_ = 0;                          ///< Padded.
   int32_t h_width_ = 0;                       ///< Elements of a row of h.
   int32_t logits_used_ = 0;                   ///< Entries of logits_rows_.
+  int32_t samples_ = 0;                       ///< Sampled so far.
   const std::byte* pending_delta_ = nullptr;  ///< [rows_, hidden] that x still lacks, or null.
   std::vector<LoraRows> lora_rows_;
   std::vector<AttentionSequence> attention_sequences_;

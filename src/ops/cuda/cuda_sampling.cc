@@ -34,9 +34,12 @@ Status CudaOperators::PrepareSampling() {
   sample_planner_ = std::make_unique<SamplePlanner>(
       SamplerLimits{config_.vocabulary, rows, kMostEdits, kMostTopLogprobs});
   sample_plan_ = metadata_.Reserve(sample_planner_->plan_bytes());
-  const Bytes results = rows * sample_planner_->result_bytes();
-  WEFT_ASSIGN_OR_RETURN(host_results_, device_.AllocateHost(results));
-  WEFT_ASSIGN_OR_RETURN(sample_results_, device_.AllocateDevice(results));
+  const Bytes result = sample_planner_->result_bytes();
+  WEFT_ASSIGN_OR_RETURN(sample_results_, device_.AllocateDevice(rows * result));
+  // A prompt's log-probabilities are a sample for each row, and each sequence may choose a token.
+  most_samples_ = options_.max_rows + options_.max_sequences;
+  WEFT_RETURN_IF_ERROR(results_.Allocate(device_, most_samples_ * result));
+  WEFT_ASSIGN_OR_RETURN(chosen_, device_.AllocateDevice(most_samples_ * Bytes{sizeof(int32_t)}));
   WEFT_ASSIGN_OR_RETURN(sample_scratch_,
                         device_.AllocateDevice(SamplerScratchBytes(config_.vocabulary, rows)));
   return device::cuda::ToStatus(PrepareSampler(), "preparing the sampler");
@@ -44,6 +47,7 @@ Status CudaOperators::PrepareSampling() {
 
 void CudaOperators::Sample(std::span<const SampleRow> samples, std::span<SampledToken> into) {
   WEFT_CHECK(samples.size() == into.size());
+  WEFT_CHECK(samples_ + std::ssize(samples) <= most_samples_);
   const bool many_top = std::any_of(samples.begin(), samples.end(), [](const SampleRow& sample) {
     return sample.top_logprobs > kMostTopLogprobs;
   });
@@ -52,11 +56,14 @@ void CudaOperators::Sample(std::span<const SampleRow> samples, std::span<Sampled
   } else {
     SampleOnDevice(samples, into);
   }
+  samples_ += static_cast<int32_t>(samples.size());
 }
 
 void CudaOperators::SampleOnDevice(std::span<const SampleRow> samples,
                                    std::span<SampledToken> into) {
   const auto rows = static_cast<int32_t>(samples.size());
+  // The plan of the piece before lies where this one's will.
+  if (results_.has_samples()) WEFT_CUDA_CHECK(cudaStreamSynchronize(stream_));
   std::byte* const slot = metadata_.Host<std::byte>(sample_plan_).data();
   std::byte* const plan = metadata_.Device<std::byte>(sample_plan_);
   sample_planner_->Plan(samples, rows, slot);
@@ -73,10 +80,9 @@ void CudaOperators::SampleOnDevice(std::span<const SampleRow> samples,
   params.scratch = sample_scratch_.data();
   params.results = sample_results_.data();
   params.result_bytes = sample_planner_->result_bytes();
-  params.host_results = host_results_.data();
+  params.host_results = results_.Place(into, rows * params.result_bytes);
+  params.tokens = reinterpret_cast<int32_t*>(chosen_.data()) + samples_;
   WEFT_CUDA_CHECK(LaunchSampler(params, stream_));
-  WEFT_CUDA_CHECK(cudaStreamSynchronize(stream_));
-  sample_planner_->Collect(host_results_.data(), into);
 }
 
 void CudaOperators::SampleOnHost(std::span<const SampleRow> samples, std::span<SampledToken> into) {
@@ -91,6 +97,12 @@ void CudaOperators::SampleOnHost(std::span<const SampleRow> samples, std::span<S
     into[i] = host_sampler_->Sample(
         {logits + samples[i].logits_row * logits_stride_, static_cast<size_t>(config_.vocabulary)},
         samples[i], 0);
+  std::vector<int32_t> tokens;
+  for (const SampledToken& sampled : into) tokens.push_back(std::max(sampled.token, 0));
+  // From memory that is not pinned: it has been read when the call returns.
+  WEFT_CUDA_CHECK(cudaMemcpyAsync(chosen_.data() + samples_ * Bytes{sizeof(int32_t)}, tokens.data(),
+                                  tokens.size() * sizeof(int32_t), cudaMemcpyHostToDevice,
+                                  stream_));
 }
 
 }  // namespace weft::ops::cuda

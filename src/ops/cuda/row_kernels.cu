@@ -8,8 +8,11 @@ constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 
 template <typename T>
-__global__ void Embed(const T* table, const int32_t* tokens, float* x, int32_t width) {
-  const T* from = table + int64_t{tokens[blockIdx.x]} * width;
+__global__ void Embed(const T* table, const int32_t* tokens, const int32_t* chosen, float* x,
+                      int32_t width) {
+  int32_t token = tokens[blockIdx.x];
+  if (token < 0) token = chosen[~token];
+  const T* from = table + int64_t{token} * width;
   float* to = x + int64_t{blockIdx.x} * width;
   for (int i = static_cast<int>(threadIdx.x) * 8; i < width; i += kThreads * 8) {
     float values[8];
@@ -95,7 +98,7 @@ void LaunchEmbed(const EmbedParams& params, cudaStream_t stream) {
   WithElement(params.dtype, [&](auto element) {
     using T = decltype(element);
     Embed<T><<<static_cast<unsigned>(params.rows), kThreads, 0, stream>>>(
-        static_cast<const T*>(params.table), params.tokens, params.x, params.width);
+        static_cast<const T*>(params.table), params.tokens, params.chosen, params.x, params.width);
   });
 }
 

@@ -11,11 +11,12 @@
 // (padding) are computed and never looked at. A row's result does not depend on other rows.
 namespace weft::ops::cuda {
 
-/// x[row] = table[tokens[row]].
+/// x[row] = table[tokens[row]]; where that is ~i, table[chosen[i]].
 struct EmbedParams {
   DType dtype = DType::kBFloat16;
   const void* table = nullptr;      ///< [vocabulary, width]
   const int32_t* tokens = nullptr;  ///< [rows]
+  const int32_t* chosen = nullptr;  ///< By the step before. Null: tokens has no ~i.
   float* x = nullptr;               ///< [rows, width]
   int32_t rows = 0;
   int32_t width = 0;

@@ -38,12 +38,27 @@ TEST_P(RowKernelsTest, EmbedTakesTheTokensRows) {
   const auto table = RandomElements(static_cast<size_t>(kVocabulary * width()), 1.0F, dtype(), 1);
   std::vector<int32_t> tokens;
   for (int32_t row = 0; row < rows(); ++row) tokens.push_back(row * 31 % kVocabulary);
+  // Every other row takes a token that the step before chose.
+  std::vector<int32_t> given = tokens;
+  std::vector<int32_t> chosen(tokens.size(), 0);
+  for (int32_t row = 0; row < rows(); row += 2) {
+    const int32_t place = rows() - 1 - row;
+    given[static_cast<size_t>(row)] = ~place;
+    chosen[static_cast<size_t>(place)] = tokens[static_cast<size_t>(row)];
+  }
   const PoisonedElements device_table(dtype(), table);
-  const DeviceInts device_tokens(tokens);
+  const DeviceInts device_tokens(given);
+  const DeviceInts device_chosen(chosen);
   const PoisonedElements x(DType::kFloat32, size());
-  LaunchEmbed(
-      {dtype(), device_table.data(), device_tokens.data(), x.data<float>(), rows(), width()},
-      nullptr);
+  EmbedParams params;
+  params.dtype = dtype();
+  params.table = device_table.data();
+  params.tokens = device_tokens.data();
+  params.chosen = device_chosen.data();
+  params.x = x.data<float>();
+  params.rows = rows();
+  params.width = width();
+  LaunchEmbed(params, nullptr);
   const auto actual = x.Get();
   for (size_t i = 0; i < size(); ++i) {
     const auto row = i / static_cast<size_t>(width());

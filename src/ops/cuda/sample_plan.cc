@@ -15,11 +15,6 @@ constexpr float kFirstReach = -8.0F;
 
 int64_t Aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-bool HasPenalties(const SamplingParams& params) {
-  return params.frequency_penalty != 0.0F || params.presence_penalty != 0.0F ||
-         params.repetition_penalty != 1.0F;
-}
-
 SampleMode ModeOf(const SamplingParams& params) {
   if (params.temperature <= 0.0F || params.top_k == 1) return SampleMode::kLargest;
   const bool filtered = params.top_k > 0 || params.top_p < 1.0F || params.min_p > 0.0F;
@@ -63,7 +58,7 @@ bool SamplePlanner::Fits(std::span<const SampleRow> rows) const {
     if (!row.sample) continue;
     edits += std::ssize(row.params->logit_bias);
     if (row.forbidden != nullptr) edits += std::ssize(*row.forbidden);
-    if (HasPenalties(*row.params)) edits += 2 * int64_t{row.token_count};
+    if (row.params->HasPenalties()) edits += 2 * (int64_t{row.token_count} + 1);
   }
   return edits <= limits_.max_edits;
 }
@@ -72,21 +67,25 @@ bool SamplePlanner::Fits(std::span<const SampleRow> rows) const {
 /// once for frequency and presence.
 void SamplePlanner::AddPenalties(const SampleRow& row) {
   const SamplingParams& params = *row.params;
-  if (row.tokens == nullptr || !HasPenalties(params)) return;
-  const auto tokens = std::span(*row.tokens).first(static_cast<size_t>(row.token_count));
-  const auto generated = tokens.subspan(static_cast<size_t>(row.prompt_count));
+  if (row.tokens == nullptr || !params.HasPenalties()) return;
+  // Whoever owns the tokens may append behind what this row reads, so never by their iterators.
+  const TokenId* const known = row.tokens->data();
+  const int32_t count_of_all = row.token_count + (row.last_token >= 0 ? 1 : 0);
+  const auto token_at = [&](int32_t i) { return i < row.token_count ? known[i] : row.last_token; };
+  const auto count_at = [&](int32_t i) -> int32_t& {
+    return counts_[static_cast<size_t>(token_at(i))];
+  };
   if (params.repetition_penalty != 1.0F) {
-    for (const TokenId token : tokens) {
-      int32_t& seen = counts_[static_cast<size_t>(token)];
-      if (seen++ == 0)
-        pending_.push_back({token, EditKind::kRepetition, params.repetition_penalty});
-    }
-    for (const TokenId token : tokens) counts_[static_cast<size_t>(token)] = 0;
+    for (int32_t i = 0; i < count_of_all; ++i)
+      if (count_at(i)++ == 0)
+        pending_.push_back({token_at(i), EditKind::kRepetition, params.repetition_penalty});
+    for (int32_t i = 0; i < count_of_all; ++i) count_at(i) = 0;
   }
   if (params.frequency_penalty == 0.0F && params.presence_penalty == 0.0F) return;
-  for (const TokenId token : generated) ++counts_[static_cast<size_t>(token)];
-  for (const TokenId token : generated) {
-    int32_t& count = counts_[static_cast<size_t>(token)];
+  for (int32_t i = row.prompt_count; i < count_of_all; ++i) ++count_at(i);
+  for (int32_t i = row.prompt_count; i < count_of_all; ++i) {
+    const TokenId token = token_at(i);
+    int32_t& count = count_at(i);
     if (count == 0) continue;
     const float scaled = race::Multiply(params.frequency_penalty, static_cast<float>(count));
     pending_.push_back({token, EditKind::kSubtract, race::Add(scaled, params.presence_penalty)});

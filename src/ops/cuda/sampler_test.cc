@@ -136,6 +136,9 @@ class SamplerTest : public ::testing::Test {
     row.prompt_count = row.token_count / 3;
     row.tokens = tokens;
     if (random_() % 3 == 0)
+      row.last_token =
+          static_cast<TokenId>(random_() % static_cast<uint32_t>(std::min(vocabulary, 150)));
+    if (random_() % 3 == 0)
       row.forbidden = std::make_shared<std::vector<TokenId>>(
           2, static_cast<TokenId>(random_() % static_cast<uint32_t>(vocabulary)));
     row.want_logprob = random_() % 3 == 0;

@@ -24,8 +24,9 @@ struct MetadataSection {
 
 /// What kernels need to know of a step (tokens, pages, lists of work), at addresses on the GPU that
 /// never change, so that captured graphs find it. The host writes into one of three pinned slots; a
-/// kernel copies the slot to the fixed place. A slot is written again only after the copy from it
-/// has happened. Owned by the operators, used by their thread.
+/// kernel copies the slot to the fixed place, behind the kernels of the step before. A slot is
+/// written again only after the copy from it has happened. Owned by the operators, used by their
+/// thread.
 class StepMetadata {
  public:
   /// Before Allocate: room for `bytes`.
