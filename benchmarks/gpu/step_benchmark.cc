@@ -6,6 +6,8 @@
 // adapters' are.
 //
 //   weft_step_benchmark [cuda|cpu] [layers] [steps]
+//
+// With WEFT_CACHE set, matrix products are measured at the start and what was chosen is kept there.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -141,6 +143,7 @@ class Bench {
     model::TransformerOptions options;
     options.threads = 16;
     options.max_rows = 2048 + 64;
+    if (const char* folder = std::getenv("WEFT_CACHE")) options.measured_folder = folder;
     const auto begin = std::chrono::steady_clock::now();
     model_ = Must(model::Transformer::Create(config_, nullptr, *device_, options));
     Report("load dummy weights, s", Since(begin) / 1000.0);

@@ -52,6 +52,14 @@ Bytes WeightBytes(const ModelConfig& config, DType dtype) {
   return bytes;
 }
 
+/// Where what was measured of this machine is kept: $WEFT_CACHE, else ~/.cache/weft, else nowhere.
+std::string MeasuredFolder() {
+  if (const char* cache = std::getenv("WEFT_CACHE"); cache != nullptr) return cache;
+  if (const char* home = std::getenv("HOME"); home != nullptr)
+    return std::string(home) + "/.cache/weft";
+  return {};
+}
+
 DType DTypeOf(const ServeOptions& options) {
   return options.dtype == "float32" ? DType::kFloat32 : DType::kBFloat16;
 }
@@ -221,6 +229,7 @@ Status Serving::LoadModel() {
       (options_.max_lora_rank + ops::kRankTile - 1) / ops::kRankTile * ops::kRankTile;
   options.max_adapters = options_.max_loras_per_batch;
   options.deterministic = options_.deterministic;
+  options.measured_folder = MeasuredFolder();
   options.seed = options_.random_seed;
   auto model = model::Transformer::Create(files_.config, files_.tensors.get(), *device_, options);
   if (!model.ok()) return model.error();

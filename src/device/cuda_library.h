@@ -11,8 +11,8 @@ namespace weft::device {
 
 /// Part of the names of the library's entry points; changes when what passes through them does, so
 /// that a library of another build is refused by name.
-#define WEFT_CUDA_CREATE_DEVICE weft_cuda_create_device_1
-#define WEFT_CUDA_CREATE_OPERATORS weft_cuda_create_operators_1
+#define WEFT_CUDA_CREATE_DEVICE weft_cuda_create_device_2
+#define WEFT_CUDA_CREATE_OPERATORS weft_cuda_create_operators_2
 
 /// An entry point's name as text.
 #define WEFT_CUDA_NAME_INNER(name) #name

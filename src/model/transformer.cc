@@ -28,6 +28,7 @@ Result<std::unique_ptr<Transformer>> Transformer::Create(const ModelConfig& conf
   operators.max_sequences = options.max_sequences;
   operators.max_logits_rows = options.max_logits_rows;
   operators.deterministic = options.deterministic;
+  operators.measured_folder = options.measured_folder;
   operators.max_adapters = options.max_adapters;
   operators.max_lora_rank = options.max_lora_rank;
   operators.kv = transformer->kv_;
@@ -53,7 +54,7 @@ void Transformer::WarmUp() {
                        ops::LoraModule{std::span(&tile, 1), 1.0F});
   const auto adapter = std::make_shared<const ops::AdapterTable>(std::move(table));
   const auto params = std::make_shared<const ops::SamplingParams>();
-  for (const int32_t rows : operators_->WarmUpRows()) {
+  for (const int32_t rows : operators_->BeginWarmUp()) {
     for (const bool adapted : {false, true}) {
       ForwardBatch batch;
       batch.tokens.resize(static_cast<size_t>(rows));
@@ -65,6 +66,7 @@ void Transformer::WarmUp() {
       Run(batch);
     }
   }
+  operators_->EndWarmUp();
 }
 
 Bytes Transformer::weight_bytes() const { return weights_->bytes(); }

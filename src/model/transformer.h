@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/bytes.h"
@@ -32,6 +33,7 @@ struct TransformerOptions {
   int32_t max_adapters = 64;     ///< Most different adapters of one step.
   int32_t max_lora_rank = 512;   ///< Of any module of any adapter (--max-lora-rank).
   bool deterministic = false;    ///< See ops::OperatorsOptions.
+  std::string measured_folder;   ///< See ops::OperatorsOptions.
   uint64_t seed = 0;             ///< Of dummy weights.
 };
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/bfloat16.h"
@@ -84,6 +85,9 @@ struct OperatorsOptions {
   /// A row's result does not depend on the other rows of its step, nor on how its sequence was cut
   /// into steps. Always so on CPUs; on a GPU it costs speed (--deterministic).
   bool deterministic = false;
+  /// Where a backend keeps what it measured of the machine, for its next start. Empty: it measures
+  /// nothing. Not used when deterministic.
+  std::string measured_folder;
   KvLayout kv;
 };
 
@@ -110,8 +114,10 @@ class Operators {
   virtual void BindPages(std::byte* arena, int32_t page_count) = 0;
 
   /// Numbers of decoding sequences with which steps are to be run twice, with and without adapters,
-  /// before requests come: a backend chooses and records what it needs for them. None on CPUs.
-  virtual std::vector<int32_t> WarmUpRows() const { return {}; }
+  /// before requests come and until EndWarmUp: a backend chooses, measures and records what it
+  /// needs for them, and may spoil their results. None on CPUs.
+  virtual std::vector<int32_t> BeginWarmUp() { return {}; }
+  virtual void EndWarmUp() {}
 
   /// How many steps may be begun before the first of them has been awaited. Where it is more than
   /// one, Sample and FinishStep only queue: what Sample fills stays where it is, and a step's

@@ -39,9 +39,7 @@ __global__ void __launch_bounds__(kMergeWarps* kLanes) MergeParts(const Merge me
   const int head = unit % merge.heads;
   const int64_t first = merge.begin[index];
   const int count = merge.count[index];
-#if __CUDA_ARCH__ >= 900
-  cudaGridDependencySynchronize();
-#endif
+  AwaitKernelBefore();
   float max = -INFINITY;
   for (int part = lane; part < count; part += kLanes)
     max = fmaxf(max, merge.partial_log2[(first + part) * merge.heads + head]);

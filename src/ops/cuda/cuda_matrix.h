@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "device/device.h"
@@ -25,6 +26,10 @@ class WeightArena {
   /// Copies values to elements of `dtype` on the GPU. Returns when they are there.
   void Store(std::span<const float> values, DType dtype, std::byte* to);
   void Store(std::span<const BFloat16> values, DType dtype, std::byte* to);
+  /// All of it, but what has memory of its own.
+  std::span<const std::byte> bytes() const {
+    return {memory_.data(), static_cast<size_t>(memory_.size())};
+  }
   /// Waits for Store's copies and gives back the pinned buffers: no weight is set any more.
   void FinishLoading();
 

@@ -97,7 +97,8 @@ Status CudaOperators::Allocate() {
   int highest = 0;
   WEFT_CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&lowest, &highest));
   WEFT_CUDA_CHECK(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, highest));
-  WEFT_ASSIGN_OR_RETURN(gemm_, Gemm::Create(device_, options_.deterministic));
+  WEFT_ASSIGN_OR_RETURN(gemm_,
+                        Gemm::Create(device_, {options_.deterministic, options_.measured_folder}));
   WEFT_ASSIGN_OR_RETURN(weight_arena_,
                         WeightArena::Create(device_, WeightBytes(config_, options_.dtype)));
   const Bytes element = SizeOf(options_.dtype);
@@ -189,7 +190,8 @@ void CudaOperators::BindPages(std::byte* arena, int32_t page_count) {
   page_count_ = page_count;
 }
 
-std::vector<int32_t> CudaOperators::WarmUpRows() const {
+std::vector<int32_t> CudaOperators::BeginWarmUp() {
+  gemm_->BeginMeasuring(weight_arena_->bytes());
   std::vector<int32_t> all;
   const int32_t most = std::min({options_.max_sequences, options_.max_rows, kMostGraphRows});
   for (int32_t rows = 1; rows <= most; rows = PaddedRows(rows + 1)) all.push_back(rows);

@@ -43,7 +43,8 @@ class CudaOperators final : public Operators {
   Result<std::unique_ptr<Matrix>> CreateMatrix(int32_t out, int32_t in) override;
   bool CreatesMatricesInOrder() const override { return true; }
   void BindPages(std::byte* arena, int32_t page_count) override;
-  std::vector<int32_t> WarmUpRows() const override;
+  std::vector<int32_t> BeginWarmUp() override;
+  void EndWarmUp() override { gemm_->EndMeasuring(); }
   int32_t steps_at_once() const override { return StepResults::kStepsAtOnce; }
   void BeginStep(const StepRows& step) override;
   void Embed(const Matrix& table) override;

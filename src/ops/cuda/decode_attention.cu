@@ -337,9 +337,6 @@ __device__ bool EndsLast(const AttentionWork& work, const Part& part, int kv_hea
 template <int kHeadDim>
 __global__ void __launch_bounds__(kMaxWarps* kLanes, 1) DecodeAttention(const AttentionWork work) {
   extern __shared__ uint4 memory[];
-#if __CUDA_ARCH__ >= 900
-  cudaGridDependencySynchronize();
-#endif
   const auto item = static_cast<int>(blockIdx.x);
   const auto kv_head = static_cast<int>(blockIdx.y);
   const bool valid = work.item_valid[item];
@@ -347,9 +344,12 @@ __global__ void __launch_bounds__(kMaxWarps* kLanes, 1) DecodeAttention(const At
   part.sequence = work.item_sequence[item];
   part.index = work.item_chunk[item];
   const int chunk = *work.chunk;
-  if (!valid) return;
   const int length = work.kv_length[part.sequence];
   const int row = work.first_row[part.sequence];
+  // The plan came with the step, before all of its products; queries, K and V did not.
+  AwaitKernelBefore();
+  AdmitKernelBehind();
+  if (!valid) return;
   part.count = length <= chunk ? 1 : (length + chunk - 1) / chunk;
   part.begin = part.index * chunk;
   part.end = min(part.begin + chunk, length);

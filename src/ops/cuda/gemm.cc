@@ -1,5 +1,10 @@
 #include "ops/cuda/gemm.h"
 
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
 #include <utility>
 
 #include "base/check.h"
@@ -18,6 +23,16 @@ void CheckCublas(cublasStatus_t status, const char* file, int line) {
   device::cuda::LoseDevice(cublasLtGetStatusString(status), file, line);
 }
 #define WEFT_CUBLAS_CHECK(call) CheckCublas((call), __FILE__, __LINE__)
+
+/// Algorithms that are measured, how often each in turn, and how many products at a time.
+constexpr int kCandidates = 8;
+constexpr int kRounds = 4;
+constexpr int kProducts = 4;
+/// What another algorithm than the library's first must save to be taken: less is noise.
+constexpr float kWorthwhile = 0.98F;
+constexpr Bytes kWeightAlignment = 256;
+
+static_assert(sizeof(GemmAlgorithm) == sizeof(cublasLtMatmulAlgo_t));
 
 cudaDataType TypeOf(DType dtype) { return dtype == DType::kFloat32 ? CUDA_R_32F : CUDA_R_16BF; }
 
@@ -40,7 +55,36 @@ struct Gemm::Plan {
   }
 };
 
-Result<std::unique_ptr<Gemm>> Gemm::Create(device::Device& device, bool deterministic) {
+/// Time on the GPU between two points of a stream.
+class Gemm::Stopwatch {
+ public:
+  Stopwatch() {
+    WEFT_CUDA_CHECK(cudaEventCreate(&begin_));
+    WEFT_CUDA_CHECK(cudaEventCreate(&end_));
+  }
+  ~Stopwatch() {
+    cudaEventDestroy(begin_);
+    cudaEventDestroy(end_);
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+  void Start(cudaStream_t stream) { WEFT_CUDA_CHECK(cudaEventRecord(begin_, stream)); }
+  /// Milliseconds since Start, when the GPU is done.
+  float Stop(cudaStream_t stream) {
+    WEFT_CUDA_CHECK(cudaEventRecord(end_, stream));
+    WEFT_CUDA_CHECK(cudaEventSynchronize(end_));
+    float milliseconds = 0.0F;
+    WEFT_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, begin_, end_));
+    return milliseconds;
+  }
+
+ private:
+  cudaEvent_t begin_ = nullptr;
+  cudaEvent_t end_ = nullptr;
+};
+
+Result<std::unique_ptr<Gemm>> Gemm::Create(device::Device& device, const GemmOptions& options) {
   cublasLtHandle_t handle = nullptr;
   const cublasStatus_t status = cublasLtCreate(&handle);
   if (status != CUBLAS_STATUS_SUCCESS)
@@ -51,15 +95,40 @@ Result<std::unique_ptr<Gemm>> Gemm::Create(device::Device& device, bool determin
     cublasLtDestroy(handle);
     return workspace.error();
   }
-  return std::unique_ptr<Gemm>(new Gemm(handle, std::move(workspace).value(), deterministic));
+  return std::unique_ptr<Gemm>(new Gemm(handle, std::move(workspace).value(), options));
 }
 
-Gemm::Gemm(cublasLtHandle_t handle, device::Buffer workspace, bool deterministic)
-    : handle_(handle), workspace_(std::move(workspace)), deterministic_(deterministic) {}
+Gemm::Gemm(cublasLtHandle_t handle, device::Buffer workspace, const GemmOptions& options)
+    : handle_(handle), workspace_(std::move(workspace)), options_(options) {}
 
 Gemm::~Gemm() {
   plans_.clear();
   cublasLtDestroy(handle_);
+}
+
+void Gemm::BeginMeasuring(std::span<const std::byte> weights) {
+  if (options_.deterministic || options_.folder.empty()) return;
+  cudaDeviceProp properties = {};
+  WEFT_CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+  machine_ = {properties.name, cublasLtGetVersion()};
+  file_ = options_.folder + "/" + machine_.FileName();
+  auto choices = ReadGemmChoices(file_, machine_);
+  if (choices.ok()) {
+    choices_ = std::move(choices).value();
+  } else {
+    spdlog::warn("{}: ignored, matrix products are measured again", choices.error().message);
+  }
+  weights_ = weights;
+  stopwatch_ = std::make_unique<Stopwatch>();
+}
+
+void Gemm::EndMeasuring() {
+  if (stopwatch_ == nullptr) return;
+  stopwatch_.reset();
+  if (measured_ == 0) return;
+  const Status written = WriteGemmChoices(file_, machine_, choices_);
+  if (!written.ok())
+    spdlog::warn("measured matrix products are not kept: {}", written.error().message);
 }
 
 std::unique_ptr<Gemm::Plan> Gemm::MakePlan(const GemmParams& params) const {
@@ -79,41 +148,100 @@ std::unique_ptr<Gemm::Plan> Gemm::MakePlan(const GemmParams& params) const {
   return plan;
 }
 
-cublasLtMatmulAlgo_t Gemm::ChooseAlgorithm(const Plan& plan) const {
+std::vector<cublasLtMatmulAlgo_t> Gemm::Candidates(const Plan& plan, int most) const {
   cublasLtMatmulPreference_t preference = nullptr;
   WEFT_CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&preference));
   const auto workspace = static_cast<size_t>(workspace_.size());
   WEFT_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(
       preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace));
-  if (deterministic_) {
+  if (options_.deterministic) {
     const uint32_t no_splits = CUBLASLT_REDUCTION_SCHEME_NONE;
     WEFT_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(
         preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &no_splits, sizeof no_splits));
   }
-  cublasLtMatmulHeuristicResult_t best = {};
+  std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<size_t>(most));
   int found = 0;
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-      handle_, plan.product, plan.weight, plan.h, plan.d, plan.d, preference, 1, &best, &found);
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoGetHeuristic(handle_, plan.product, plan.weight, plan.h, plan.d, plan.d,
+                                     preference, most, results.data(), &found);
   cublasLtMatmulPreferenceDestroy(preference);
   WEFT_CUBLAS_CHECK(status);
-  WEFT_CHECK(found == 1);
-  return best.algo;
+  std::vector<cublasLtMatmulAlgo_t> algorithms;
+  for (int i = 0; i < found; ++i) {
+    const cublasLtMatmulHeuristicResult_t& result = results[static_cast<size_t>(i)];
+    if (result.state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(result.algo);
+  }
+  WEFT_CHECK(!algorithms.empty());
+  return algorithms;
 }
 
-const Gemm::Plan& Gemm::PlanFor(const GemmParams& params) {
-  const Key key{params.dtype, params.out_dtype, params.c != nullptr, params.rows,
-                params.out,   params.in,        params.h_stride,     params.d_stride};
-  std::unique_ptr<Plan>& plan = plans_[key];
-  if (plan != nullptr) return *plan;
-  plan = MakePlan(params);
-  GemmParams reference = params;
-  if (deterministic_) reference.rows = kDeterministicRows;
-  plan->algorithm = ChooseAlgorithm(*MakePlan(reference));
+bool Gemm::Takes(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm) const {
+  cublasLtMatmulHeuristicResult_t result = {};
+  return cublasLtMatmulAlgoCheck(handle_, plan.product, plan.weight, plan.h, plan.d, plan.d,
+                                 &algorithm, &result) == CUBLAS_STATUS_SUCCESS &&
+         result.workspaceSize <= static_cast<size_t>(workspace_.size());
+}
+
+const Gemm::Plan& Gemm::PlanFor(const GemmParams& params, cudaStream_t stream) {
+  const GemmShape shape{params.dtype, params.out_dtype, params.c != nullptr, params.rows,
+                        params.out,   params.in,        params.h_stride,     params.d_stride};
+  std::unique_ptr<Plan>& plan = plans_[shape];
+  if (plan == nullptr) {
+    plan = MakePlan(params);
+    Choose(params, shape, *plan, stream);
+  }
   return *plan;
 }
 
-void Gemm::Launch(const GemmParams& params, cudaStream_t stream) {
-  const Plan& plan = PlanFor(params);
+void Gemm::Choose(const GemmParams& params, const GemmShape& shape, Plan& plan,
+                  cudaStream_t stream) {
+  if (options_.deterministic) {
+    GemmParams reference = params;
+    reference.rows = kDeterministicRows;
+    plan.algorithm = Candidates(*MakePlan(reference), 1).front();
+    return;
+  }
+  if (const auto kept = choices_.find(shape); kept != choices_.end()) {
+    std::memcpy(&plan.algorithm, kept->second.data(), sizeof plan.algorithm);
+    if (Takes(plan, plan.algorithm)) return;
+  }
+  const auto candidates = Candidates(plan, stopwatch_ != nullptr ? kCandidates : 1);
+  plan.algorithm = candidates.front();
+  if (stopwatch_ == nullptr) return;
+  plan.algorithm = Measure(params, plan, candidates, stream);
+  std::memcpy(choices_[shape].data(), &plan.algorithm, sizeof plan.algorithm);
+  ++measured_;
+}
+
+/// Each candidate in turn, several times; its best time counts. Weights come from another place at
+/// each product, as they do in a step.
+cublasLtMatmulAlgo_t Gemm::Measure(const GemmParams& params, Plan& plan,
+                                   const std::vector<cublasLtMatmulAlgo_t>& candidates,
+                                   cudaStream_t stream) {
+  const Bytes bytes = Bytes{params.out} * params.in * SizeOf(params.dtype);
+  const Bytes step = (bytes + kWeightAlignment - 1) / kWeightAlignment * kWeightAlignment;
+  const Bytes room = static_cast<Bytes>(weights_.size()) - bytes;
+  Bytes next = 0;
+  std::vector<float> best(candidates.size(), std::numeric_limits<float>::max());
+  for (int round = 0; round < kRounds; ++round)
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      plan.algorithm = candidates[i];
+      stopwatch_->Start(stream);
+      for (int product = 0; product < kProducts; ++product) {
+        GemmParams elsewhere = params;
+        if (room >= step) elsewhere.weight = weights_.data() + next;
+        next = next + step > room ? 0 : next + step;
+        Run(plan, elsewhere, stream);
+      }
+      best[i] = std::min(best[i], stopwatch_->Stop(stream));
+    }
+  const auto fastest = std::min_element(best.begin(), best.end());
+  return *fastest < kWorthwhile * best.front()
+             ? candidates[static_cast<size_t>(fastest - best.begin())]
+             : candidates.front();
+}
+
+void Gemm::Run(const Plan& plan, const GemmParams& params, cudaStream_t stream) const {
   const float one = 1.0F;
   const float beta = params.c != nullptr ? 1.0F : 0.0F;
   const void* c = params.c != nullptr ? params.c : params.d;
@@ -121,6 +249,10 @@ void Gemm::Launch(const GemmParams& params, cudaStream_t stream) {
                                    params.h, plan.h, &beta, c, plan.d, params.d, plan.d,
                                    &plan.algorithm, workspace_.data(),
                                    static_cast<size_t>(workspace_.size()), stream));
+}
+
+void Gemm::Launch(const GemmParams& params, cudaStream_t stream) {
+  Run(PlanFor(params, stream), params, stream);
 }
 
 }  // namespace weft::ops::cuda

@@ -7,12 +7,15 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <tuple>
+#include <span>
+#include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/dtype.h"
 #include "base/result.h"
 #include "device/device.h"
+#include "ops/cuda/gemm_choices.h"
 
 namespace weft::ops::cuda {
 
@@ -32,33 +35,63 @@ struct GemmParams {
   int64_t d_stride = 0;  ///< Of c as well.
 };
 
+struct GemmOptions {
+  /// One algorithm for every number of rows, which splits no sum; nothing is measured.
+  bool deterministic = false;
+  /// Where measured choices are kept from start to start; empty: nothing is measured.
+  std::string folder;
+};
+
 /// Matrix products through cuBLASLt, summed in float. Chooses an algorithm for each shape once,
-/// when it is first wanted, by the library's heuristics. Owned by the operators and used by their
-/// thread.
+/// when it is first wanted: by the clock while measuring, one that was so chosen before if there is
+/// one, else by the library's heuristics. Owned by the operators and used by their thread.
 class Gemm {
  public:
-  static Result<std::unique_ptr<Gemm>> Create(device::Device& device, bool deterministic);
+  static Result<std::unique_ptr<Gemm>> Create(device::Device& device, const GemmOptions& options);
   ~Gemm();
   Gemm(const Gemm&) = delete;
   Gemm& operator=(const Gemm&) = delete;
 
+  /// Not while a graph is recorded, when the shape is new.
   void Launch(const GemmParams& params, cudaStream_t stream);
   Bytes workspace_bytes() const { return workspace_.size(); }
 
+  /// From now on the algorithms of new shapes are measured, each with weights from anywhere in
+  /// `weights`, so that none finds its own in the caches; what d holds is spoiled by it. Until
+  /// EndMeasuring, which keeps the choices. A file that is damaged or another machine's is ignored.
+  void BeginMeasuring(std::span<const std::byte> weights);
+  void EndMeasuring();
+  /// Shapes measured so far.
+  int32_t measured() const { return measured_; }
+
  private:
   struct Plan;
-  /// Everything that an algorithm depends on.
-  using Key = std::tuple<DType, DType, bool, int32_t, int32_t, int32_t, int64_t, int64_t>;
+  class Stopwatch;
 
-  Gemm(cublasLtHandle_t handle, device::Buffer workspace, bool deterministic);
-  const Plan& PlanFor(const GemmParams& params);
+  Gemm(cublasLtHandle_t handle, device::Buffer workspace, const GemmOptions& options);
+  const Plan& PlanFor(const GemmParams& params, cudaStream_t stream);
   std::unique_ptr<Plan> MakePlan(const GemmParams& params) const;
-  cublasLtMatmulAlgo_t ChooseAlgorithm(const Plan& plan) const;
+  void Choose(const GemmParams& params, const GemmShape& shape, Plan& plan, cudaStream_t stream);
+  /// Algorithms for the plan, the one the library thinks fastest first.
+  std::vector<cublasLtMatmulAlgo_t> Candidates(const Plan& plan, int most) const;
+  /// Whether this library takes the algorithm for the plan.
+  bool Takes(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm) const;
+  cublasLtMatmulAlgo_t Measure(const GemmParams& params, Plan& plan,
+                               const std::vector<cublasLtMatmulAlgo_t>& candidates,
+                               cudaStream_t stream);
+  void Run(const Plan& plan, const GemmParams& params, cudaStream_t stream) const;
 
   const cublasLtHandle_t handle_;
   device::Buffer workspace_;
-  const bool deterministic_;
-  std::map<Key, std::unique_ptr<Plan>> plans_;
+  const GemmOptions options_;
+  std::map<GemmShape, std::unique_ptr<Plan>> plans_;
+
+  GemmMachine machine_;
+  std::string file_;  ///< Empty: choices are not kept.
+  GemmChoices choices_;
+  std::unique_ptr<Stopwatch> stopwatch_;  ///< While measuring.
+  std::span<const std::byte> weights_;
+  int32_t measured_ = 0;
 };
 
 }  // namespace weft::ops::cuda

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
 
 #include "base/thread_role.h"
 #include "device/cuda/cuda_device.h"
@@ -28,7 +31,7 @@ struct Shape {
 };
 
 TEST_F(GemmTest, LikeSumsInDouble) {
-  const auto gemm = std::move(Gemm::Create(*device_, false)).value();
+  const auto gemm = std::move(Gemm::Create(*device_, {})).value();
   for (const DType dtype : {DType::kBFloat16, DType::kFloat32})
     for (const DType out_dtype : {dtype, DType::kFloat32})
       for (const bool add : {false, true})
@@ -83,7 +86,7 @@ TEST_F(GemmTest, LikeSumsInDouble) {
 }
 
 TEST_F(GemmTest, DeterministicRowsDoNotDependOnTheirNumber) {
-  const auto gemm = std::move(Gemm::Create(*device_, true)).value();
+  const auto gemm = std::move(Gemm::Create(*device_, {.deterministic = true})).value();
   constexpr int32_t kOut = 1024;
   constexpr int32_t kIn = 4096;
   constexpr int32_t kMost = 512;
@@ -111,6 +114,65 @@ TEST_F(GemmTest, DeterministicRowsDoNotDependOnTheirNumber) {
     if (first.empty()) first = actual;
     for (size_t i = 0; i < actual.size(); ++i) ASSERT_EQ(actual[i], first[i]) << i;
   }
+}
+
+/// Two shapes as a decode has them, one of which adds; returns what they put out.
+std::vector<float> TwoProducts(Gemm& gemm, const PoisonedElements& weight,
+                               const PoisonedElements& h) {
+  std::vector<float> all;
+  for (const bool add : {false, true}) {
+    const PoisonedElements d(DType::kFloat32, std::vector<float>(16 * 1024, 1.0F));
+    GemmParams params;
+    params.out_dtype = DType::kFloat32;
+    params.weight = weight.data();
+    params.h = h.data();
+    params.c = add ? d.data() : nullptr;
+    params.d = d.data();
+    params.rows = 16;
+    params.out = 1024;
+    params.in = params.h_stride = 512;
+    params.d_stride = 1024;
+    gemm.Launch(params, nullptr);
+    const auto once = d.Get();  // Spoiled where it was measured.
+    const PoisonedElements again(DType::kFloat32, std::vector<float>(16 * 1024, 1.0F));
+    params.c = add ? again.data() : nullptr;
+    params.d = again.data();
+    gemm.Launch(params, nullptr);
+    for (const float value : again.Get()) all.push_back(value);
+  }
+  return all;
+}
+
+TEST_F(GemmTest, MeasuresAShapeOnceForAllStarts) {
+  const std::string folder = ::testing::TempDir() + "gemm_test";
+  std::filesystem::remove_all(folder);
+  const PoisonedElements weight(DType::kBFloat16,
+                                RandomElements(size_t{1024} * 512, 0.05F, DType::kBFloat16, 1));
+  const PoisonedElements h(DType::kBFloat16,
+                           RandomElements(size_t{16} * 512, 1.0F, DType::kBFloat16, 2));
+  const std::span weights(reinterpret_cast<const std::byte*>(weight.data()), 1024 * 512 * 2);
+  const auto start = [&](const GemmOptions& options, int32_t measured) {
+    const auto gemm = std::move(Gemm::Create(*device_, options)).value();
+    gemm->BeginMeasuring(weights);
+    const auto values = TwoProducts(*gemm, weight, h);
+    gemm->EndMeasuring();
+    EXPECT_EQ(gemm->measured(), measured);
+    return values;
+  };
+  const auto expected = start({}, 0);
+  const auto expect_close = [&](const std::vector<float>& actual) {
+    ASSERT_EQ(actual.size(), expected.size());
+    for (size_t i = 0; i < actual.size(); ++i) ASSERT_NEAR(actual[i], expected[i], 1e-3F);
+  };
+  start({.deterministic = true, .folder = folder}, 0);
+  EXPECT_FALSE(std::filesystem::exists(folder));
+  expect_close(start({.folder = folder}, 2));
+  ASSERT_TRUE(std::filesystem::exists(folder));
+  const std::string file = std::filesystem::directory_iterator(folder)->path();
+  expect_close(start({.folder = folder}, 0));
+  std::ofstream(file, std::ios::app) << "damage";
+  expect_close(start({.folder = folder}, 2));
+  expect_close(start({.folder = folder}, 0));
 }
 
 }  // namespace

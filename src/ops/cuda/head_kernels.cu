@@ -2,6 +2,7 @@
 
 #include "ops/cuda/elements.cuh"
 #include "ops/cuda/head_kernels.h"
+#include "ops/cuda/overlapped_launch.cuh"
 
 namespace weft::ops::cuda {
 namespace {
@@ -75,6 +76,8 @@ __global__ void __launch_bounds__(kWarps * 32) FinishHeads(FinishHeadsParams par
   const int row = static_cast<int>(blockIdx.x);
   const int head = static_cast<int>(blockIdx.y * kWarps + threadIdx.y);
   const int all = params.heads + 2 * params.kv_heads;
+  AwaitKernelBefore();
+  AdmitKernelBehind();
   if (head >= all) return;
   const bool is_q = head < params.heads;
   const bool is_v = head >= params.heads + params.kv_heads;
@@ -117,7 +120,7 @@ void LaunchFinishHeads(const FinishHeadsParams& params, cudaStream_t stream) {
                   static_cast<unsigned>((all + kWarps - 1) / kWarps));
   const dim3 block(32, kWarps);
   WithElement(params.dtype, [&](auto element) {
-    FinishHeads<decltype(element)><<<grid, block, 0, stream>>>(params);
+    LaunchOverlapped(FinishHeads<decltype(element)>, grid, block, 0, stream, params);
   });
 }
 

@@ -6,9 +6,27 @@
 
 namespace weft::ops::cuda {
 
-/// Launches a kernel whose blocks may start while the last of the kernel before still run: it calls
-/// cudaGridDependencySynchronize (under __CUDA_ARCH__ >= 900) before it reads what that one wrote.
-/// Before Hopper an ordinary launch.
+/// In a kernel that was launched by LaunchOverlapped, in every thread of it: waits until the kernel
+/// before has ended and what it wrote is there.
+__device__ inline void AwaitKernelBefore() {
+#if __CUDA_ARCH__ >= 900
+  cudaGridDependencySynchronize();
+#endif
+}
+
+/// The kernel behind may start as soon as every block of this one has said so, if it was launched by
+/// LaunchOverlapped: its start costs no time then. It still waits for this one's end. After
+/// AwaitKernelBefore, so that whatever came before is complete for it.
+__device__ inline void AdmitKernelBehind() {
+#if __CUDA_ARCH__ >= 900
+  cudaTriggerProgrammaticLaunchCompletion();
+#endif
+}
+
+/// Launches a kernel whose blocks may start while the last of the kernel before still run. It calls
+/// AwaitKernelBefore before it reads or writes what that one, or any before it, touches; only what
+/// kernels before the last ordinary launch wrote may be read earlier. Before Hopper an ordinary
+/// launch.
 template <typename... Parameters, typename... Arguments>
 cudaError_t LaunchOverlapped(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
                              cudaStream_t stream, Arguments... arguments) {

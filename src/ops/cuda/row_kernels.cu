@@ -1,4 +1,5 @@
 #include "ops/cuda/elements.cuh"
+#include "ops/cuda/overlapped_launch.cuh"
 #include "ops/cuda/row_kernels.h"
 
 namespace weft::ops::cuda {
@@ -36,13 +37,18 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads) RmsNorm(RmsNormParams params) {
   __shared__ float sums[kWarps];
   const int width = params.width;
+  const int first = static_cast<int>(threadIdx.x) * 8;
+  // The weight is nobody's output: on its way while the kernel before ends.
+  for (int i = first; i < width; i += kThreads * 8)
+    asm volatile("prefetch.global.L1 [%0];" ::"l"(params.weight + i));
+  AwaitKernelBefore();
+  AdmitKernelBehind();
   const int64_t source =
       (params.source_rows != nullptr ? params.source_rows[blockIdx.x] : int64_t{blockIdx.x}) *
       width;
   float* from = params.x + source;
   const T* delta = params.delta != nullptr ? static_cast<const T*>(params.delta) + source : nullptr;
   T* to = static_cast<T*>(params.out) + int64_t{blockIdx.x} * width;
-  const int first = static_cast<int>(threadIdx.x) * 8;
   float sum = 0.0F;
   for (int i = first; i < width; i += kThreads * 8) {
     float values[8];
@@ -72,6 +78,8 @@ __global__ void __launch_bounds__(kThreads) RmsNorm(RmsNormParams params) {
 template <typename T>
 __global__ void SiluMultiply(const T* gate_up, T* out, int32_t width) {
   const int i = static_cast<int>(blockIdx.y * kThreads + threadIdx.x) * 8;
+  AwaitKernelBefore();
+  AdmitKernelBehind();
   if (i >= width) return;
   const T* row = gate_up + int64_t{blockIdx.x} * 2 * width;
   float gate[8];
@@ -104,7 +112,8 @@ void LaunchEmbed(const EmbedParams& params, cudaStream_t stream) {
 
 void LaunchRmsNorm(const RmsNormParams& params, cudaStream_t stream) {
   WithElement(params.dtype, [&](auto element) {
-    RmsNorm<decltype(element)><<<static_cast<unsigned>(params.rows), kThreads, 0, stream>>>(params);
+    LaunchOverlapped(RmsNorm<decltype(element)>, dim3(static_cast<unsigned>(params.rows)),
+                     dim3(kThreads), 0, stream, params);
   });
 }
 
@@ -112,8 +121,9 @@ void LaunchSiluMultiply(const SiluMultiplyParams& params, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>(params.rows), BlocksFor(params.width, 8));
   WithElement(params.dtype, [&](auto element) {
     using T = decltype(element);
-    SiluMultiply<T><<<grid, kThreads, 0, stream>>>(static_cast<const T*>(params.gate_up),
-                                                   static_cast<T*>(params.out), params.width);
+    LaunchOverlapped(SiluMultiply<T>, grid, dim3(kThreads), 0, stream,
+                     static_cast<const T*>(params.gate_up), static_cast<T*>(params.out),
+                     params.width);
   });
 }
 

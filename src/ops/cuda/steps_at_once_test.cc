@@ -27,7 +27,6 @@ ModelConfig Config() {
   config.kv_heads = 2;
   config.head_dim = 16;
   config.context_length = 64;
-  config.tied_embeddings = true;
   return config;
 }
 
@@ -51,6 +50,7 @@ class StepsAtOnceTest : public ::testing::Test {
     mlp_.gate = Weight(128, 64);
     mlp_.up = Weight(128, 64);
     mlp_.down = Weight(64, 128);
+    head_ = Weight(config_.vocabulary, config_.hidden);
     operators_->BindPages(arena_.data(), kPages);
     params_->temperature = 0.0F;
   }
@@ -80,7 +80,7 @@ class StepsAtOnceTest : public ::testing::Test {
     operators_->ProjectGateUp(kLayer, mlp_);
     operators_->ProjectDown(kLayer, mlp_);
     const int32_t row = 0;
-    operators_->Logits(std::span(&row, 1), norm_, *embedding_);
+    operators_->Logits(std::span(&row, 1), norm_, *head_);
     SampleRow sample;
     sample.params = params_;
     sample.position = position + 1;
@@ -92,7 +92,7 @@ class StepsAtOnceTest : public ::testing::Test {
   std::unique_ptr<device::Device> device_;
   std::unique_ptr<Operators> operators_;
   device::Buffer arena_;
-  std::unique_ptr<Matrix> embedding_;
+  std::unique_ptr<Matrix> embedding_, head_;
   AttentionWeights attention_;
   MlpWeights mlp_;
   const std::vector<float> norm_ = std::vector<float>(64, 1.0F);
