@@ -18,12 +18,15 @@ import sys
 import time
 import urllib.request
 
+import copy_overlap
+
 VOCABULARY = 128256
 ADAPTERS = 16
 PORT = 30311
 START_LIMIT_S = 240
 RUN_LIMIT_S = 200
 EIGHT_ADAPTERS = "5570MB"
+LEAST_HIDDEN = 0.95  # Of the copies, behind steps, with room for eight.
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,
@@ -72,6 +75,7 @@ class Bench:
         self.policies = options.policies.split(",")
         self.workload = str(pathlib.Path(__file__).resolve().parent.parent / "workloads" / "w1.toml")
         self.rows = []
+        self.failures = []
 
     def record(self, entry):
         with self.output.open("a") as file:
@@ -110,10 +114,11 @@ class Bench:
     def w1(self, section, policy, serve_flags, bench_flags):
         name = f"{section}-{policy}"
         log = self.work / f"server-{name}.log"
+        trace = self.work / f"trace-{name}.json"
         command = [self.weft, "serve", "--device", "cuda", "--model-path", str(self.work / "model"),
                    "--load-format", "dummy", "--port", str(PORT), "--max-loaded-loras", str(ADAPTERS),
                    "--lora-host-memory", "12GB", "--lora-load-policy", policy, "--chunked-prefill-size", "2048",
-                   "--trace", str(self.work / f"trace-{name}.json"), *serve_flags]
+                   "--trace", str(trace), *serve_flags]
         if section != "none":
             command += ["--lora-dir", str(self.work / "adapters")]
         begin = time.monotonic()
@@ -126,6 +131,14 @@ class Bench:
             finally:
                 server.terminate()
                 server.wait(60)
+        self.read_trace(name, trace)
+
+    def read_trace(self, name, trace):
+        measured = copy_overlap.measure(json.loads(trace.read_text())["traceEvents"])
+        self.record({"section": name, "trace": measured})
+        print(f"{name}: {json.dumps(measured)}")
+        if name == "slots-overlapped" and measured["hidden"] < LEAST_HIDDEN:
+            self.failures.append(f"{name}: less than {LEAST_HIDDEN:.0%} of the copies hide behind steps")
 
     def wait_for(self, server, log):
         end = time.monotonic() + START_LIMIT_S
@@ -176,6 +189,8 @@ def main():
     for section in options.sections or sections:
         getattr(bench, section)()
     bench.table()
+    if bench.failures:
+        sys.exit("\n".join(bench.failures))
 
 
 if __name__ == "__main__":

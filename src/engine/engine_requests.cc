@@ -221,8 +221,12 @@ void Engine::Finish(Sequence& sequence, engine::Finish finish, std::optional<Req
   ++statistics_.stats().requests_total[std::string(FinishName(finish.type))];
   statistics_.Observe("e2e_seconds", now - sequence.arrived);
   if (trace_ != nullptr) {
+    const Moment began = sequence.first_scheduled == Moment{} ? now : sequence.first_scheduled;
     trace_->Span(Trace::Group::kRequests, "request " + std::to_string(sequence.id.value() % 256),
-                 std::string(FinishName(finish.type)), sequence.arrived, now);
+                 std::string(FinishName(finish.type)), sequence.arrived, now,
+                 "{\"queued_us\":" +
+                     std::to_string((began - sequence.arrived) / std::chrono::microseconds(1)) +
+                     "}");
   }
   RequestEvent last = event ? *std::move(event) : RequestEvent{};
   last.finish = std::move(finish);
