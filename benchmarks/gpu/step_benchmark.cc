@@ -94,8 +94,9 @@ class Adapter {
 /// Copies to the device for as long as it lives, in pieces and as many at once as the copier's.
 class BusyLink {
  public:
-  explicit BusyLink(device::Device& device)
-      : host_(Must(device.AllocateHost(kBytes))),
+  BusyLink(device::Device& device, Bytes piece)
+      : piece_(piece),
+        host_(Must(device.AllocateHost(kBytes))),
         target_(Must(device.AllocateDevice(kBytes))),
         stream_(device.CreateStream(device::StreamPriority::kCopy, "copies")),
         begin_(std::chrono::steady_clock::now()),
@@ -110,22 +111,22 @@ class BusyLink {
   }
 
  private:
-  static constexpr Bytes kPiece = 4 * kMiB;
   static constexpr Bytes kBytes = 256 * kMiB;
 
   void Copy(device::Device& device) {
     std::array<std::unique_ptr<device::Event>, 4> landed;
     for (auto& event : landed) event = device.CreateEvent();
-    for (Bytes next = 0; !stop_; next = (next + kPiece) % kBytes) {
-      device::Event& event = *landed[static_cast<size_t>(next / kPiece) % landed.size()];
+    for (Bytes next = 0; !stop_; next = (next + piece_) % kBytes) {
+      device::Event& event = *landed[static_cast<size_t>(next / piece_) % landed.size()];
       event.Synchronize();
-      stream_->Copy(target_.data() + next, host_.data() + next, kPiece);
+      stream_->Copy(target_.data() + next, host_.data() + next, piece_);
       stream_->Record(event);
-      copied_ += kPiece;
+      copied_ += piece_;
     }
     stream_->Synchronize();
   }
 
+  const Bytes piece_;
   device::Buffer host_;
   device::Buffer target_;
   std::unique_ptr<device::Stream> stream_;
@@ -158,9 +159,11 @@ class Bench {
   /// A decode while the link is never idle, and what the link does meanwhile.
   void MeasureBesideCopies(const std::string& name, int32_t sequences, int32_t position,
                            int adapters) {
-    const BusyLink link(*device_);
-    Measure(name + ", beside copies", sequences, 1, position, adapters);
-    Report("copies beside it, GB/s", link.gigabytes_per_second());
+    for (const Bytes piece : {4 * kMiB, 8 * kMiB, 16 * kMiB}) {
+      const BusyLink link(*device_, piece);
+      Measure(name + ", beside copies of " + FormatBytes(piece), sequences, 1, position, adapters);
+      Report("copies beside it, GB/s", link.gigabytes_per_second());
+    }
   }
 
   /// The median over steps of `sequences` with `rows` each from `position` on.

@@ -12,37 +12,13 @@
 #include "device/cpu/cpu_memory.h"
 #include "device/cuda/cuda_error.h"
 #include "device/cuda/cuda_stream.h"
+#include "device/cuda/driver_check.h"
 #include "device/device.h"
 
 namespace weft::device::cuda {
 namespace {
 
 constexpr int kOldestMajor = 8;  ///< Compute capability: Ampere, the first with bf16.
-
-std::string VersionText(int version) {
-  return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
-}
-
-/// Why there is no GPU to use, in the order in which a person would look.
-Status CheckDriver() {
-  int driver = 0;
-  cudaDriverGetVersion(&driver);
-  if (driver == 0)
-    return MakeError(ErrorCode::kUnavailable,
-                     "no NVIDIA driver on this machine (libcuda.so.1 cannot be loaded); install "
-                     "driver 580 or newer, or use --device cpu");
-  if (driver < CUDART_VERSION / 1000 * 1000)
-    return MakeError(ErrorCode::kUnsupported,
-                     "the NVIDIA driver is too old: it offers CUDA {}, Weft needs {}.0 (driver 580 "
-                     "or newer); update it, or use --device cpu",
-                     VersionText(driver), CUDART_VERSION / 1000);
-  int count = 0;
-  const cudaError_t error = cudaGetDeviceCount(&count);
-  if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
-    return MakeError(ErrorCode::kUnavailable,
-                     "no GPU on this machine, or CUDA_VISIBLE_DEVICES hides all; use --device cpu");
-  return ToStatus(error, "looking for a GPU");
-}
 
 void ReleaseDevice(std::byte* data, Bytes) { cudaFree(data); }
 void ReleaseHost(std::byte* data, Bytes) { cudaFreeHost(data); }
@@ -132,7 +108,7 @@ class CudaDevice final : public Device {
 }  // namespace
 
 Result<std::unique_ptr<Device>> CreateDevice(AssertMayBlockFunction assert_may_block) {
-  WEFT_RETURN_IF_ERROR(CheckDriver());
+  WEFT_RETURN_IF_ERROR(CheckDriver(AskDriver()));
   cudaDeviceProp properties = {};
   WEFT_RETURN_IF_ERROR(ToStatus(cudaGetDeviceProperties(&properties, 0), "asking the GPU"));
   if (properties.major < kOldestMajor)

@@ -13,8 +13,9 @@ namespace weft::device::cuda {
 Status ToStatus(cudaError_t error, std::string_view what);
 
 /// For calls in mid-run: after an error there the GPU's context is lost and nothing of it can be
-/// saved. Says so in one line and ends the process with kLostDeviceExitCode, running no destructors
-/// (they would wait for the GPU).
+/// saved, or the memory that CUDA itself needs is not there. Says which in one line and ends the
+/// process with kLostDeviceExitCode, from whatever thread, running no destructors (they would wait
+/// for the GPU).
 void CheckCuda(cudaError_t error, const char* file, int line);
 [[noreturn]] void LoseDevice(const char* message, const char* file, int line);
 

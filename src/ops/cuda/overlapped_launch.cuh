@@ -14,8 +14,8 @@ __device__ inline void AwaitKernelBefore() {
 #endif
 }
 
-/// The kernel behind may start as soon as every block of this one has said so, if it was launched by
-/// LaunchOverlapped: its start costs no time then. It still waits for this one's end. After
+/// The kernel behind may start as soon as every block of this one has said so, if it was launched
+/// by LaunchOverlapped: its start costs no time then. It still waits for this one's end. After
 /// AwaitKernelBefore, so that whatever came before is complete for it.
 __device__ inline void AdmitKernelBehind() {
 #if __CUDA_ARCH__ >= 900

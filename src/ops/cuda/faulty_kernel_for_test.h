@@ -1,0 +1,10 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+namespace weft::ops::cuda {
+
+/// Queues a kernel that writes where nothing is: the GPU's context is lost when it runs.
+void LaunchFaultyKernel(cudaStream_t stream);
+
+}  // namespace weft::ops::cuda
