@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "device/cuda/cuda_error.h"
+#include "ops/cuda/skinny_gemm.h"
 
 namespace weft::ops::cuda {
 namespace {
@@ -32,7 +33,16 @@ constexpr int kProducts = 4;
 constexpr float kWorthwhile = 0.98F;
 constexpr Bytes kWeightAlignment = 256;
 
+/// Stands for the kernel of skinny_gemm.h. No algorithm of the library begins so: those are small.
+constexpr GemmAlgorithm kSkinny = {~uint64_t{0}};
+
 static_assert(sizeof(GemmAlgorithm) == sizeof(cublasLtMatmulAlgo_t));
+
+cublasLtMatmulAlgo_t OfTheLibrary(const GemmAlgorithm& algorithm) {
+  cublasLtMatmulAlgo_t result;
+  std::memcpy(&result, algorithm.data(), sizeof result);
+  return result;
+}
 
 cudaDataType TypeOf(DType dtype) { return dtype == DType::kFloat32 ? CUDA_R_32F : CUDA_R_16BF; }
 
@@ -45,7 +55,7 @@ struct Gemm::Plan {
   cublasLtMatrixLayout_t weight = nullptr;
   cublasLtMatrixLayout_t h = nullptr;
   cublasLtMatrixLayout_t d = nullptr;
-  cublasLtMatmulAlgo_t algorithm = {};
+  GemmAlgorithm algorithm = {};
 
   ~Plan() {
     cublasLtMatmulDescDestroy(product);
@@ -148,7 +158,7 @@ std::unique_ptr<Gemm::Plan> Gemm::MakePlan(const GemmParams& params) const {
   return plan;
 }
 
-std::vector<cublasLtMatmulAlgo_t> Gemm::Candidates(const Plan& plan, int most) const {
+std::vector<GemmAlgorithm> Gemm::Candidates(const Plan& plan, int most) const {
   cublasLtMatmulPreference_t preference = nullptr;
   WEFT_CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&preference));
   const auto workspace = static_cast<size_t>(workspace_.size());
@@ -166,19 +176,22 @@ std::vector<cublasLtMatmulAlgo_t> Gemm::Candidates(const Plan& plan, int most) c
                                      preference, most, results.data(), &found);
   cublasLtMatmulPreferenceDestroy(preference);
   WEFT_CUBLAS_CHECK(status);
-  std::vector<cublasLtMatmulAlgo_t> algorithms;
+  std::vector<GemmAlgorithm> algorithms;
   for (int i = 0; i < found; ++i) {
     const cublasLtMatmulHeuristicResult_t& result = results[static_cast<size_t>(i)];
-    if (result.state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(result.algo);
+    if (result.state != CUBLAS_STATUS_SUCCESS) continue;
+    std::memcpy(algorithms.emplace_back().data(), &result.algo, sizeof result.algo);
   }
   WEFT_CHECK(!algorithms.empty());
   return algorithms;
 }
 
-bool Gemm::Takes(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm) const {
+bool Gemm::Takes(const GemmParams& params, const Plan& plan, const GemmAlgorithm& algorithm) const {
+  if (algorithm == kSkinny) return SkinnyGemmServes(params);
+  const cublasLtMatmulAlgo_t library = OfTheLibrary(algorithm);
   cublasLtMatmulHeuristicResult_t result = {};
   return cublasLtMatmulAlgoCheck(handle_, plan.product, plan.weight, plan.h, plan.d, plan.d,
-                                 &algorithm, &result) == CUBLAS_STATUS_SUCCESS &&
+                                 &library, &result) == CUBLAS_STATUS_SUCCESS &&
          result.workspaceSize <= static_cast<size_t>(workspace_.size());
 }
 
@@ -202,22 +215,22 @@ void Gemm::Choose(const GemmParams& params, const GemmShape& shape, Plan& plan,
     return;
   }
   if (const auto kept = choices_.find(shape); kept != choices_.end()) {
-    std::memcpy(&plan.algorithm, kept->second.data(), sizeof plan.algorithm);
-    if (Takes(plan, plan.algorithm)) return;
+    plan.algorithm = kept->second;
+    if (Takes(params, plan, plan.algorithm)) return;
   }
-  const auto candidates = Candidates(plan, stopwatch_ != nullptr ? kCandidates : 1);
+  auto candidates = Candidates(plan, stopwatch_ != nullptr ? kCandidates : 1);
   plan.algorithm = candidates.front();
   if (stopwatch_ == nullptr) return;
+  if (SkinnyGemmServes(params)) candidates.push_back(kSkinny);
   plan.algorithm = Measure(params, plan, candidates, stream);
-  std::memcpy(choices_[shape].data(), &plan.algorithm, sizeof plan.algorithm);
+  choices_[shape] = plan.algorithm;
   ++measured_;
 }
 
 /// Each candidate in turn, several times; its best time counts. Weights come from another place at
 /// each product, as they do in a step.
-cublasLtMatmulAlgo_t Gemm::Measure(const GemmParams& params, Plan& plan,
-                                   const std::vector<cublasLtMatmulAlgo_t>& candidates,
-                                   cudaStream_t stream) {
+GemmAlgorithm Gemm::Measure(const GemmParams& params, Plan& plan,
+                            const std::vector<GemmAlgorithm>& candidates, cudaStream_t stream) {
   const Bytes bytes = Bytes{params.out} * params.in * SizeOf(params.dtype);
   const Bytes step = (bytes + kWeightAlignment - 1) / kWeightAlignment * kWeightAlignment;
   const Bytes room = static_cast<Bytes>(weights_.size()) - bytes;
@@ -242,13 +255,18 @@ cublasLtMatmulAlgo_t Gemm::Measure(const GemmParams& params, Plan& plan,
 }
 
 void Gemm::Run(const Plan& plan, const GemmParams& params, cudaStream_t stream) const {
+  if (plan.algorithm == kSkinny) {
+    WEFT_CUDA_CHECK(LaunchSkinnyGemm(params, stream));
+    return;
+  }
+  const cublasLtMatmulAlgo_t algorithm = OfTheLibrary(plan.algorithm);
   const float one = 1.0F;
   const float beta = params.c != nullptr ? 1.0F : 0.0F;
   const void* c = params.c != nullptr ? params.c : params.d;
   WEFT_CUBLAS_CHECK(cublasLtMatmul(handle_, plan.product, &one, params.weight, plan.weight,
-                                   params.h, plan.h, &beta, c, plan.d, params.d, plan.d,
-                                   &plan.algorithm, workspace_.data(),
-                                   static_cast<size_t>(workspace_.size()), stream));
+                                   params.h, plan.h, &beta, c, plan.d, params.d, plan.d, &algorithm,
+                                   workspace_.data(), static_cast<size_t>(workspace_.size()),
+                                   stream));
 }
 
 void Gemm::Launch(const GemmParams& params, cudaStream_t stream) {

@@ -12,28 +12,12 @@
 #include <vector>
 
 #include "base/bytes.h"
-#include "base/dtype.h"
 #include "base/result.h"
 #include "device/device.h"
 #include "ops/cuda/gemm_choices.h"
+#include "ops/cuda/gemm_params.h"
 
 namespace weft::ops::cuda {
-
-/// d [rows, out] = h [rows, in] * weight [out, in]^T (+ c [rows, out]). All row-major; strides in
-/// elements.
-struct GemmParams {
-  DType dtype = DType::kBFloat16;      ///< Of h and the weight.
-  DType out_dtype = DType::kBFloat16;  ///< Of c and d.
-  const void* weight = nullptr;
-  const void* h = nullptr;
-  const void* c = nullptr;  ///< Null: nothing is added. May be d.
-  void* d = nullptr;
-  int32_t rows = 0;
-  int32_t out = 0;
-  int32_t in = 0;
-  int64_t h_stride = 0;
-  int64_t d_stride = 0;  ///< Of c as well.
-};
 
 struct GemmOptions {
   /// One algorithm for every number of rows, which splits no sum; nothing is measured.
@@ -42,9 +26,10 @@ struct GemmOptions {
   std::string folder;
 };
 
-/// Matrix products through cuBLASLt, summed in float. Chooses an algorithm for each shape once,
-/// when it is first wanted: by the clock while measuring, one that was so chosen before if there is
-/// one, else by the library's heuristics. Owned by the operators and used by their thread.
+/// Matrix products, summed in float, through cuBLASLt or the kernel of skinny_gemm.h. Chooses an
+/// algorithm for each shape once, when it is first wanted: by the clock while measuring, one that
+/// was so chosen before if there is one, else by the library's heuristics. Owned by the operators
+/// and used by their thread.
 class Gemm {
  public:
   static Result<std::unique_ptr<Gemm>> Create(device::Device& device, const GemmOptions& options);
@@ -73,12 +58,11 @@ class Gemm {
   std::unique_ptr<Plan> MakePlan(const GemmParams& params) const;
   void Choose(const GemmParams& params, const GemmShape& shape, Plan& plan, cudaStream_t stream);
   /// Algorithms for the plan, the one the library thinks fastest first.
-  std::vector<cublasLtMatmulAlgo_t> Candidates(const Plan& plan, int most) const;
+  std::vector<GemmAlgorithm> Candidates(const Plan& plan, int most) const;
   /// Whether this library takes the algorithm for the plan.
-  bool Takes(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm) const;
-  cublasLtMatmulAlgo_t Measure(const GemmParams& params, Plan& plan,
-                               const std::vector<cublasLtMatmulAlgo_t>& candidates,
-                               cudaStream_t stream);
+  bool Takes(const GemmParams& params, const Plan& plan, const GemmAlgorithm& algorithm) const;
+  GemmAlgorithm Measure(const GemmParams& params, Plan& plan,
+                        const std::vector<GemmAlgorithm>& candidates, cudaStream_t stream);
   void Run(const Plan& plan, const GemmParams& params, cudaStream_t stream) const;
 
   const cublasLtHandle_t handle_;

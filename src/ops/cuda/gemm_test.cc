@@ -5,12 +5,14 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
+#include <functional>
+#include <utility>
 
 #include "base/thread_role.h"
 #include "device/cuda/cuda_device.h"
 #include "ops/cuda/poisoned_elements_for_test.h"
 #include "ops/cuda/row_padding.h"
+#include "ops/cuda/skinny_gemm.h"
 
 namespace weft::ops::cuda {
 namespace {
@@ -30,59 +32,94 @@ struct Shape {
   int32_t rows, out, in;
 };
 
+/// A product on random elements against sums in double; what lies between rows stays as it was.
+void ExpectLikeSumsInDouble(const Shape& shape, DType dtype, DType out_dtype, bool add,
+                            const std::function<void(const GemmParams&)>& launch) {
+  SCOPED_TRACE(::testing::Message() << shape.rows << "x" << shape.out << "x" << shape.in
+                                    << " of type " << static_cast<int>(dtype) << " to "
+                                    << static_cast<int>(out_dtype) << (add ? " added" : ""));
+  const int64_t stride = (shape.out + 15) / 16 * 16 + 16;
+  const auto in = static_cast<size_t>(shape.in);
+  const auto weight = RandomElements(static_cast<size_t>(shape.out) * in, 0.05F, dtype, 1);
+  const auto h = RandomElements(static_cast<size_t>(shape.rows) * in, 1.0F, dtype, 2);
+  const auto before = RandomElements(static_cast<size_t>(shape.rows * stride), 1.0F, out_dtype, 3);
+  const PoisonedElements device_weight(dtype, weight);
+  const PoisonedElements device_h(dtype, h);
+  const PoisonedElements d = PoisonedElements(out_dtype, before);
+  GemmParams params;
+  params.dtype = dtype;
+  params.out_dtype = out_dtype;
+  params.weight = device_weight.data();
+  params.h = device_h.data();
+  params.c = add ? d.data() : nullptr;
+  params.d = d.data();
+  params.rows = shape.rows;
+  params.out = shape.out;
+  params.in = shape.in;
+  params.h_stride = shape.in;
+  params.d_stride = stride;
+  launch(params);
+  const auto actual = d.Get();
+  for (int64_t row = 0; row < shape.rows; ++row)
+    for (int64_t column = 0; column < stride; ++column) {
+      const auto at = static_cast<size_t>(row * stride + column);
+      if (column >= shape.out) {
+        ASSERT_EQ(actual[at], before[at]);
+        continue;
+      }
+      double product = 0;
+      for (size_t k = 0; k < in; ++k)
+        product += double{h[static_cast<size_t>(row) * in + k]} *
+                   weight[static_cast<size_t>(column) * in + k];
+      const double expected = product + (add ? before[at] : 0.0F);
+      // Some of the library's kernels round the product before they add.
+      const double size = std::abs(product) + (add ? std::abs(before[at]) : 0.0F);
+      const double tolerance =
+          out_dtype == DType::kBFloat16 ? size / 128 + 1e-3 : 2e-4 + size * 1e-5;
+      ASSERT_NEAR(actual[at], expected, tolerance);
+    }
+}
+
 TEST_F(GemmTest, LikeSumsInDouble) {
   const auto gemm = std::move(Gemm::Create(*device_, {})).value();
   for (const DType dtype : {DType::kBFloat16, DType::kFloat32})
     for (const DType out_dtype : {dtype, DType::kFloat32})
       for (const bool add : {false, true})
         for (const Shape shape :
-             {Shape{1, 64, 64}, Shape{3, 101, 48}, Shape{16, 576, 1536}, Shape{130, 96, 576}}) {
-          SCOPED_TRACE(::testing::Message()
-                       << shape.rows << "x" << shape.out << "x" << shape.in << " of type "
-                       << static_cast<int>(dtype) << " to " << static_cast<int>(out_dtype)
-                       << (add ? " added" : ""));
-          const int64_t stride = (shape.out + 15) / 16 * 16;
-          const auto in = static_cast<size_t>(shape.in);
-          const auto weight = RandomElements(static_cast<size_t>(shape.out) * in, 0.05F, dtype, 1);
-          const auto h = RandomElements(static_cast<size_t>(shape.rows) * in, 1.0F, dtype, 2);
-          const auto before =
-              RandomElements(static_cast<size_t>(shape.rows * stride), 1.0F, out_dtype, 3);
-          const PoisonedElements device_weight(dtype, weight);
-          const PoisonedElements device_h(dtype, h);
-          const PoisonedElements d = PoisonedElements(out_dtype, before);
-          GemmParams params;
-          params.dtype = dtype;
-          params.out_dtype = out_dtype;
-          params.weight = device_weight.data();
-          params.h = device_h.data();
-          params.c = add ? d.data() : nullptr;
-          params.d = d.data();
-          params.rows = shape.rows;
-          params.out = shape.out;
-          params.in = shape.in;
-          params.h_stride = shape.in;
-          params.d_stride = stride;
-          gemm->Launch(params, nullptr);
-          const auto actual = d.Get();
-          for (int64_t row = 0; row < shape.rows; ++row)
-            for (int64_t column = 0; column < stride; ++column) {
-              const auto at = static_cast<size_t>(row * stride + column);
-              if (column >= shape.out) {
-                ASSERT_EQ(actual[at], before[at]);
-                continue;
-              }
-              double product = 0;
-              for (size_t k = 0; k < in; ++k)
-                product += double{h[static_cast<size_t>(row) * in + k]} *
-                           weight[static_cast<size_t>(column) * in + k];
-              const double expected = product + (add ? before[at] : 0.0F);
-              // Some of the library's kernels round the product before they add.
-              const double size = std::abs(product) + (add ? std::abs(before[at]) : 0.0F);
-              const double tolerance =
-                  out_dtype == DType::kBFloat16 ? size / 128 + 1e-3 : 2e-4 + size * 1e-5;
-              ASSERT_NEAR(actual[at], expected, tolerance);
-            }
-        }
+             {Shape{1, 64, 64}, Shape{3, 101, 48}, Shape{16, 576, 1536}, Shape{130, 96, 576}})
+          ExpectLikeSumsInDouble(shape, dtype, out_dtype, add,
+                                 [&](const GemmParams& params) { gemm->Launch(params, nullptr); });
+}
+
+TEST_F(GemmTest, SkinnyLikeSumsInDouble) {
+  for (const DType out_dtype : {DType::kBFloat16, DType::kFloat32})
+    for (const bool add : {false, true})
+      for (const int32_t rows : {1, 2, 7, 8, 9, 16})
+        for (const auto& [out, in] : {std::pair{16, 128}, std::pair{272, 896},
+                                      std::pair{4096, 1024}, std::pair{64, 4096 + 1152}})
+          ExpectLikeSumsInDouble({rows, out, in}, DType::kBFloat16, out_dtype, add,
+                                 [&](const GemmParams& params) {
+                                   ASSERT_TRUE(SkinnyGemmServes(params));
+                                   ASSERT_EQ(LaunchSkinnyGemm(params, nullptr), cudaSuccess);
+                                 });
+}
+
+TEST(SkinnyGemm, SaysWhatItServes) {
+  GemmParams params;
+  params.rows = 16;
+  params.out = 4096;
+  params.in = params.h_stride = 14336;
+  EXPECT_TRUE(SkinnyGemmServes(params));
+  const auto refuses = [&](auto change) {
+    GemmParams other = params;
+    change(other);
+    return !SkinnyGemmServes(other);
+  };
+  EXPECT_TRUE(refuses([](GemmParams& p) { p.rows = 17; }));
+  EXPECT_TRUE(refuses([](GemmParams& p) { p.dtype = DType::kFloat32; }));
+  EXPECT_TRUE(refuses([](GemmParams& p) { p.out = 4100; }));
+  EXPECT_TRUE(refuses([](GemmParams& p) { p.in = 4096 + 64; }));
+  EXPECT_TRUE(refuses([](GemmParams& p) { p.h_stride = 14337; }));
 }
 
 TEST_F(GemmTest, DeterministicRowsDoNotDependOnTheirNumber) {
