@@ -167,11 +167,11 @@ cudaError_t PreparePrefillExpand(int32_t shared_limit) {
 
 void LaunchPrefillExpand(const LoraParams& params, cudaStream_t stream) {
   if (StagesFit(params.shared_limit, kExpandStages))
-    LaunchLora(LoraPrefillExpand<kExpandStages>, params, LoraWork::kPrefillExpand, kExpandThreads,
-               kExpandStages * kStageBytes, stream);
+    LaunchKernel(LoraPrefillExpand<kExpandStages>, params, LoraWork::kPrefillExpand, kExpandThreads,
+                 kExpandStages * kStageBytes, stream);
   else
-    LaunchLora(LoraPrefillExpand<kFewStages>, params, LoraWork::kPrefillExpand, kExpandThreads,
-               kFewStages * kStageBytes, stream);
+    LaunchKernel(LoraPrefillExpand<kFewStages>, params, LoraWork::kPrefillExpand, kExpandThreads,
+                 kFewStages * kStageBytes, stream);
 }
 
 }  // namespace weft::ops::cuda

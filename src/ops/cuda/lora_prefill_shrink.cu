@@ -207,12 +207,12 @@ cudaError_t PreparePrefillShrink(int32_t shared_limit) {
 
 void LaunchPrefillShrink(const LoraParams& params, cudaStream_t stream) {
   if (StagesFit(params.shared_limit, kShrinkStages))
-    LaunchLora(LoraPrefillShrink<kShrinkStages>, params, LoraWork::kPrefillShrink, kShrinkThreads,
-               kShrinkStages * kStageBytes, stream);
+    LaunchKernel(LoraPrefillShrink<kShrinkStages>, params, LoraWork::kPrefillShrink, kShrinkThreads,
+                 kShrinkStages * kStageBytes, stream);
   else
-    LaunchLora(LoraPrefillShrink<kFewStages>, params, LoraWork::kPrefillShrink, kShrinkThreads,
-               kFewStages * kStageBytes, stream);
-  LaunchLora(LoraPrefillReduce, params, LoraWork::kPrefillReduce, kReduceThreads, 0, stream);
+    LaunchKernel(LoraPrefillShrink<kFewStages>, params, LoraWork::kPrefillShrink, kShrinkThreads,
+                 kFewStages * kStageBytes, stream);
+  LaunchKernel(LoraPrefillReduce, params, LoraWork::kPrefillReduce, kReduceThreads, 0, stream);
 }
 
 }  // namespace weft::ops::cuda
