@@ -117,9 +117,7 @@ struct LoraOperatorStep {
 /// Most blocks of a kernel.
 inline constexpr int kMaxLoraBlocks = 320;
 constexpr int LoraBlocks(LoraWork work, int multiprocessors) {
-  const int blocks = work == LoraWork::kPrefillReduce || work == LoraWork::kPrefillExpand
-                         ? 2 * multiprocessors
-                         : multiprocessors;
+  const int blocks = work == LoraWork::kPrefillReduce ? 2 * multiprocessors : multiprocessors;
   return blocks < kMaxLoraBlocks ? blocks : kMaxLoraBlocks;
 }
 
