@@ -146,15 +146,11 @@ class CaseRun {
   CaseRun& operator=(const CaseRun&) = delete;
 
   /// Median seconds of the operators in `ops` of all layers.
-  double Time(std::vector<int> ops, bool programmatic, bool shrink, bool expand) {
+  double Time(std::vector<int> ops, bool programmatic) {
     Must(cudaDeviceSynchronize());
     Must(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeGlobal));
     for (int layer = 0; layer < kLayers; ++layer)
-      for (const int op : ops) {
-        const LoraParams params = Params(op, layer, programmatic);
-        if (shrink) LaunchLoraShrink(params, stream_);
-        if (expand) LaunchLoraExpand(params, stream_);
-      }
+      for (const int op : ops) LaunchLora(Params(op, layer, programmatic), stream_);
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t runnable = nullptr;
     Must(cudaStreamEndCapture(stream_, &graph));
@@ -191,7 +187,7 @@ class CaseRun {
  private:
   LoraParams Params(int op, int layer, bool programmatic) const {
     LoraParams params;
-    params.step = static_cast<const LoraStep*>(step_);
+    params.step = static_cast<LoraStep*>(step_);
     params.row_numbers = static_cast<const int32_t*>(row_numbers_);
     params.op = static_cast<LoraOperator>(op);
     params.layer = layer;
@@ -227,7 +223,7 @@ class CaseRun {
   cudaStream_t stream_ = nullptr;
 };
 
-/// Parts of decode: each operator's halves, beside what their bytes take.
+/// Each operator alone, beside what its bytes take.
 void PrintParts(CaseRun& run, const Case& made) {
   static constexpr const char* kNames[] = {"qkv", "o", "gate_up", "down"};
   int64_t ranks = 0;
@@ -239,20 +235,17 @@ void PrintParts(CaseRun& run, const Case& made) {
       in += kLlama8B.in[static_cast<size_t>(kFirstProjection[op] + i)];
       out += kLlama8B.out[static_cast<size_t>(kFirstProjection[op] + i)];
     }
-    const double shrink = run.Time({op}, true, true, false);
-    const double expand = run.Time({op}, true, false, true);
-    printf("    %-8s shrink %6.2f us a layer (weights %5.2f)   expand %6.2f us (weights %5.2f)\n",
-           kNames[op], shrink / kLayers * 1e6,
-           static_cast<double>(2 * ranks * in) / kBandwidth * 1e6, expand / kLayers * 1e6,
-           static_cast<double>(2 * ranks * out) / kBandwidth * 1e6);
+    printf("    %-8s %6.2f us a layer overlapped, %6.2f plain (weights %5.2f)\n", kNames[op],
+           run.Time({op}, true) / kLayers * 1e6, run.Time({op}, false) / kLayers * 1e6,
+           static_cast<double>(2 * ranks * (in + out)) / kBandwidth * 1e6);
   }
 }
 
 void RunCase(const Case& made, bool parts) {
   CaseRun run(made);
   const std::vector<int> all = {0, 1, 2, 3};
-  const double plain = run.Time(all, false, true, true);
-  const double overlapped = run.Time(all, true, true, true);
+  const double plain = run.Time(all, false);
+  const double overlapped = run.Time(all, true);
   const auto bytes = static_cast<double>(run.adapter_bytes());
   double row_weights = 0.0;
   for (size_t i = 0; i < made.sequences.size(); ++i)

@@ -142,8 +142,7 @@ bool CudaOperators::ComputeDeltas(LayerIndex layer, LoraOperator op,
   params.decode = lora_plan_.decode || mode_ == LaunchMode::kCapture;
   params.shared_limit = shared_limit_;
   params.multiprocessors = multiprocessors_;
-  LaunchLoraShrink(params, stream_);
-  LaunchLoraExpand(params, stream_);
+  LaunchLora(params, stream_);
   return true;
 }
 

@@ -1,62 +1,102 @@
 #pragma once
 
 #include "ops/cuda/lora_device.cuh"
+#include "ops/cuda/lora_ring.cuh"
 
-// The LoRA kernels for few rows of an adapter. They wait for memory, so that is what they are built
-// around: a block takes a contiguous share of the units, and a ring of stages keeps the weights of
-// the next ones on their way. A warp copies into shared memory just what it multiplies itself, so
-// the ring needs no barrier. The first stages are on their way before the kernel before has
-// finished; two blocks of this kernel leave room for those of the next.
+// The LoRA kernel for few rows of an adapter: shrink and expand of an operator in one launch. It
+// waits for memory, so that is what it is built around. A block takes a contiguous share of the
+// shrink's units and one of the expand's. One warp, the feeder, sends their weights through a ring
+// of stages in shared memory without pause, the others consume. Weights depend on no kernel before,
+// so the ring fills while that one still runs; and it fills with the expand's weights while the
+// blocks wait for each other's sums, which they count in LoraStep::arrived. That needs every block
+// on the device at once: there is one for each multiprocessor, and two fit, this kernel's and the
+// next one's.
 
 namespace weft::ops::cuda {
 
-constexpr int kDecodeThreads = 128;
-constexpr int kDecodeWarps = kDecodeThreads / kWarp;
-/// Rows of one tensor core product.
-constexpr int kRowTile = 16;
+constexpr int kConsumerWarps = 8;
+constexpr int kConsumers = kConsumerWarps * kWarp;
+constexpr int kDecodeThreads = kConsumers + kWarp;
 
-/// A stage is kRingCells cells a warp; a cell has 8 rows of 32 columns of weights, a vector of each
-/// lane.
+/// A stage of a shrink is a rank tile by a split of the columns. The padding behind a rank's
+/// columns sends the ranks that LoadMatrices reads at once to different banks.
+constexpr int kShrinkRow = kLoraSplit * 2 + 16;
+/// A stage of an expand is kPassTiles rank tiles of 128 outputs, or as many bytes in other shapes.
+constexpr int kPieceBytes = kLoraTile * 2;  ///< One output's ranks of a tile.
+constexpr int kRingStageBytes = kLoraTile * kShrinkRow;
+static_assert(kRingStageBytes >= kPassTiles * DecodeOut(kPassTiles) * kPieceBytes);
+static_assert(kLoraSplit == kConsumerWarps * kLoraChain, "A warp sums a chain.");
+
 constexpr int kRingStages = 3;
-constexpr int kRingCells = 8;
-constexpr int kCellBytes = kWarp * 16;
-constexpr int kWarpStageBytes = kRingCells * kCellBytes;
-constexpr int kStageOfRing = kDecodeWarps * kWarpStageBytes;
-constexpr int kRingBytes = kRingStages * kStageOfRing;
 
-/// Where vector `t` of row `row` lies in a cell, so that LoadMatrices finds eight banks.
-__device__ inline int CellOffset(int row, int t) { return row * 64 + ((t ^ row >> 1) & 3) * 16; }
+/// A x of a group's rows, finished: [row][rank], rows padded against bank conflicts.
+constexpr int SumStride(int tiles) { return tiles * kLoraTile + kVector; }
+constexpr int kSumsElements = kMostDecodeRows * SumStride(kPassTiles);
+static_assert(kSumsElements >= kRowTile * SumStride(2 * kPassTiles) &&
+              kSumsElements >= kRowTile / 2 * SumStride(kMaxLoraTiles));
+using ChainSums = float[kConsumerWarps][kRowTile][kLoraTile];
 
-/// This warp's part of the ring.
-struct WarpRing {
-  uint32_t copy_to;    ///< Where this lane copies row lane / 4, vector lane % 4 of the first cell.
-  uint32_t read_from;  ///< This lane's address for LoadMatrices of the first cell.
+enum class StageKind : int { kShrink, kExpand, kZeros, kEnd };
+
+/// What a stage holds of its entry's work.
+struct alignas(16) StagePart {
+  StageKind kind;
+  int number;  ///< The entry's, among the operator's.
+  int tile;    ///< Shrink: the rank tile. Expand: the first of the pass.
+  int first;   ///< Shrink: the split. Expand and zeros: the first output.
 };
 
-__device__ inline WarpRing RingOfWarp(const std::byte* ring) {
-  const int lane = threadIdx.x % kWarp;
-  const uint32_t warp =
-      SharedAddress(ring) + static_cast<int>(threadIdx.x) / kWarp * kWarpStageBytes;
-  return {warp + CellOffset(lane / 4, lane % 4), warp + CellOffset(lane % 8, lane / 8)};
+/// What a stage holds.
+struct StageWork {
+  StagePart part;
+  int first;  ///< As LoraEntry.
+  int rows;
+  int scratch;
+  int entry_tiles;
+  int tiles;  ///< Of this layer's module.
+  int last_width;
+  float scaling;
+  int index;                     ///< Of the operator's projections.
+  int first_row;                 ///< Of zeros.
+  int numbers[kMostDecodeRows];  ///< The rows', in x and delta.
+};
+
+struct DecodeShared {
+  alignas(128) std::byte ring[kRingStages][kRingStageBytes];
+  /// A block is done with its share of the shrink before it begins to expand.
+  union alignas(16) {
+    ChainSums chains;
+    __nv_bfloat16 sums[kSumsElements];
+  };
+  StageWork work[kRingStages];
+  uint64_t full[kRingStages];
+  uint64_t empty[kRingStages];
+};
+/// Two blocks and the kilobyte that each costs besides.
+static_assert(2 * (sizeof(DecodeShared) + 1024) <= 228 * 1024);
+
+/// Of the consumers alone.
+__device__ inline void SynchroniseConsumers() {
+  asm volatile("bar.sync 1, %0;" ::"n"(kConsumers) : "memory");
 }
 
-/// The oldest copy of each lane has arrived, for the whole warp.
-__device__ inline void WaitForStage() {
-  WaitCopies<kRingStages - 1>();
-  __syncwarp();
-}
-/// Before a stage is filled again.
-__device__ inline void StageWasRead() { __syncwarp(); }
-__device__ inline int NextStage(int stage) { return stage + 1 == kRingStages ? 0 : stage + 1; }
-
-/// The row `row` of a group, in x and delta; 0 if there is none.
-__device__ inline int RowNumber(const LoraParams& params, const LoraEntry& group, int row) {
-  return row < group.rows ? __ldg(&RowNumbers(params)[group.first + row]) : 0;
+__device__ inline uint32_t* ArrivedUnits(const LoraParams& params, int layer) {
+  return params.step->arrived[static_cast<int>(params.op)][layer % 2];
 }
 
-cudaError_t PrepareDecodeShrink();
-cudaError_t PrepareDecodeExpand();
-void LaunchDecodeShrink(const LoraParams& params, cudaStream_t stream);
-void LaunchDecodeExpand(const LoraParams& params, cudaStream_t stream);
+/// Makes known what the consumers wrote before they synchronised last.
+__device__ inline void AddArrived(uint32_t* arrived, uint32_t units) {
+  asm volatile("fence.acq_rel.gpu;\nred.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(arrived),
+               "r"(units)
+               : "memory");
+}
+__device__ inline uint32_t ReadArrived(const uint32_t* arrived) {
+  uint32_t units = 0;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(units) : "l"(arrived) : "memory");
+  return units;
+}
+
+cudaError_t PrepareDecode();
+void LaunchDecode(const LoraParams& params, cudaStream_t stream);
 
 }  // namespace weft::ops::cuda

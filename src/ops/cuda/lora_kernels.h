@@ -7,16 +7,18 @@
 
 #include "ops/cuda/lora_work.h"
 
-// y[row, :] += scaling * B (A x[row]) for every row's own adapter, as two launches for each
-// operator: LaunchLoraShrink computes A x, LaunchLoraExpand the rest. The second writes bf16 deltas
-// that the base product takes as C with beta 1; rows and modules without an adapter get zeros.
+// y[row, :] += scaling * B (A x[row]) for every row's own adapter, as bf16 deltas that the base
+// product takes as C with beta 1; rows and modules without an adapter get zeros. Groups of few rows
+// take one launch for each operator, groups of many three.
 //
 // A x is summed in float in the order that lora_work.h states, times the scaling, rounded to bf16
 // as on the CPU; its product with B is summed in float over the rank in order. A row's result does
 // not depend on the other rows, and nothing is summed by atomics.
 //
 // Grids depend on the device alone: what there is to do is read from the step in device memory, so
-// launches may be captured in a graph, and the step and the tables may change between replays.
+// launches may be captured in a graph, and the step and the tables may change between replays. The
+// layers of a step run in order, each operator once: they count in the step what has arrived. A
+// step is uploaded anew before its layers run again (with an even number of layers it may stay).
 
 namespace weft::ops::cuda {
 
@@ -29,7 +31,7 @@ struct LoraDelta {
 
 /// One operator of one layer. All pointers are device memory.
 struct LoraParams {
-  const LoraStep* step = nullptr;
+  LoraStep* step = nullptr;
   const int32_t* row_numbers = nullptr;
   LoraOperator op = LoraOperator::kQkv;
   int32_t layer = 0;
@@ -56,8 +58,6 @@ struct LoraParams {
 /// Once for each device, before the first launch: the shared memory that the kernels need.
 cudaError_t PrepareLoraKernels(int32_t shared_limit);
 
-void LaunchLoraShrink(const LoraParams& params, cudaStream_t stream);
-/// After LaunchLoraShrink with the same params.
-void LaunchLoraExpand(const LoraParams& params, cudaStream_t stream);
+void LaunchLora(const LoraParams& params, cudaStream_t stream);
 
 }  // namespace weft::ops::cuda

@@ -85,7 +85,7 @@ class LoraCase {
     x.Set(gathered);
 
     LoraParams params;
-    params.step = reinterpret_cast<const LoraStep*>(step.data());
+    params.step = reinterpret_cast<LoraStep*>(step.data());
     params.row_numbers = row_numbers.data();
     params.op = static_cast<LoraOperator>(op);
     params.layer = layer;
@@ -162,8 +162,7 @@ class LoraCase {
       params.delta[i] = {reinterpret_cast<__nv_bfloat16*>(deltas.back()->data()), stride,
                          out(op, i)};
     }
-    LaunchLoraShrink(params, nullptr);
-    LaunchLoraExpand(params, nullptr);
+    LaunchLora(params, nullptr);
     MustSucceed(cudaGetLastError());
     MustSucceed(cudaDeviceSynchronize());
     std::vector<Bits> results;

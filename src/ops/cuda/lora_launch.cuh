@@ -6,8 +6,8 @@
 namespace weft::ops::cuda {
 
 /// Launches a persistent grid.
-inline void LaunchLora(void (*kernel)(LoraParams), const LoraParams& params, LoraWork work,
-                       int threads, size_t shared_bytes, cudaStream_t stream) {
+inline void LaunchKernel(void (*kernel)(LoraParams), const LoraParams& params, LoraWork work,
+                         int threads, size_t shared_bytes, cudaStream_t stream) {
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(LoraBlocks(work, params.multiprocessors)));
   config.blockDim = dim3(static_cast<unsigned>(threads));

@@ -1,3 +1,4 @@
+#include "ops/cuda/lora_hopper.cuh"
 #include "ops/cuda/lora_launch.cuh"
 #include "ops/cuda/lora_prefill.cuh"
 
@@ -25,10 +26,10 @@ __device__ ExpandTile TileOf(const LoraParams& params, const LoraUnit& found) {
   const int64_t tiles = tile.found.entry.tiles;
   tile.sums = reinterpret_cast<const __nv_bfloat16*>(
       params.scratch + ScratchOf(tile.found) + LoraSplits(params.in) * tiles * rows * kLoraTile);
-  const int row_blocks = static_cast<int>((rows + kPrefillRows - 1) / kPrefillRows);
-  tile.first_row = tile.found.unit % row_blocks * kPrefillRows;
-  tile.first_out = tile.found.unit / row_blocks * kPrefillOut;
   tile.out = params.delta[tile.found.entry.index].out;
+  const int ranges = (tile.out + kPrefillOut - 1) / kPrefillOut;
+  tile.first_row = tile.found.unit / ranges * kPrefillRows;
+  tile.first_out = tile.found.unit % ranges * kPrefillOut;
   return tile;
 }
 
@@ -145,7 +146,7 @@ __device__ void ExpandOneTile(const LoraParams& params, const ExpandTile& tile, 
 }
 
 template <int kStages>
-__global__ void __launch_bounds__(kExpandThreads, 2)
+__global__ void __launch_bounds__(kExpandThreads, 1)
     LoraPrefillExpand(const __grid_constant__ LoraParams params) {
   __shared__ uint64_t tile_b[kMaxLoraTiles];
   extern __shared__ __align__(16) std::byte shared[];
@@ -159,6 +160,7 @@ __global__ void __launch_bounds__(kExpandThreads, 2)
 }  // namespace
 
 cudaError_t PreparePrefillExpand(int32_t shared_limit) {
+  if (IsHopper(shared_limit)) return PrepareHopperExpand();
   const cudaError_t error =
       AllowStages(LoraPrefillExpand<kExpandStages>, kExpandStages, shared_limit);
   if (error != cudaSuccess) return error;
@@ -166,12 +168,14 @@ cudaError_t PreparePrefillExpand(int32_t shared_limit) {
 }
 
 void LaunchPrefillExpand(const LoraParams& params, cudaStream_t stream) {
-  if (StagesFit(params.shared_limit, kExpandStages))
-    LaunchLora(LoraPrefillExpand<kExpandStages>, params, LoraWork::kPrefillExpand, kExpandThreads,
-               kExpandStages * kStageBytes, stream);
+  if (IsHopper(params.shared_limit))
+    LaunchHopperExpand(params, stream);
+  else if (StagesFit(params.shared_limit, kExpandStages))
+    LaunchKernel(LoraPrefillExpand<kExpandStages>, params, LoraWork::kPrefillExpand, kExpandThreads,
+                 kExpandStages * kStageBytes, stream);
   else
-    LaunchLora(LoraPrefillExpand<kFewStages>, params, LoraWork::kPrefillExpand, kExpandThreads,
-               kFewStages * kStageBytes, stream);
+    LaunchKernel(LoraPrefillExpand<kFewStages>, params, LoraWork::kPrefillExpand, kExpandThreads,
+                 kFewStages * kStageBytes, stream);
 }
 
 }  // namespace weft::ops::cuda

@@ -1,3 +1,4 @@
+#include "ops/cuda/lora_hopper.cuh"
 #include "ops/cuda/lora_launch.cuh"
 #include "ops/cuda/lora_prefill.cuh"
 
@@ -199,6 +200,7 @@ __global__ void __launch_bounds__(kReduceThreads)
 }  // namespace
 
 cudaError_t PreparePrefillShrink(int32_t shared_limit) {
+  if (IsHopper(shared_limit)) return PrepareHopperShrink();
   const cudaError_t error =
       AllowStages(LoraPrefillShrink<kShrinkStages>, kShrinkStages, shared_limit);
   if (error != cudaSuccess) return error;
@@ -206,13 +208,15 @@ cudaError_t PreparePrefillShrink(int32_t shared_limit) {
 }
 
 void LaunchPrefillShrink(const LoraParams& params, cudaStream_t stream) {
-  if (StagesFit(params.shared_limit, kShrinkStages))
-    LaunchLora(LoraPrefillShrink<kShrinkStages>, params, LoraWork::kPrefillShrink, kShrinkThreads,
-               kShrinkStages * kStageBytes, stream);
+  if (IsHopper(params.shared_limit))
+    LaunchHopperShrink(params, stream);
+  else if (StagesFit(params.shared_limit, kShrinkStages))
+    LaunchKernel(LoraPrefillShrink<kShrinkStages>, params, LoraWork::kPrefillShrink, kShrinkThreads,
+                 kShrinkStages * kStageBytes, stream);
   else
-    LaunchLora(LoraPrefillShrink<kFewStages>, params, LoraWork::kPrefillShrink, kShrinkThreads,
-               kFewStages * kStageBytes, stream);
-  LaunchLora(LoraPrefillReduce, params, LoraWork::kPrefillReduce, kReduceThreads, 0, stream);
+    LaunchKernel(LoraPrefillShrink<kFewStages>, params, LoraWork::kPrefillShrink, kShrinkThreads,
+                 kFewStages * kStageBytes, stream);
+  LaunchKernel(LoraPrefillReduce, params, LoraWork::kPrefillReduce, kReduceThreads, 0, stream);
 }
 
 }  // namespace weft::ops::cuda

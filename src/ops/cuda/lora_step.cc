@@ -27,7 +27,7 @@ EntryWork WorkOf(int32_t rows, int32_t tiles, int32_t in, int32_t out) {
   if (tiles == 0) {
     Units(work, LoraWork::kDecodeExpand) = CeilDiv(rows, kZeroRows) * CeilDiv(out, kZeroOut);
   } else if (IsDecode(rows, tiles)) {
-    Units(work, LoraWork::kDecodeShrink) = splits * tiles * (kLoraTile / kDecodeRanks);
+    Units(work, LoraWork::kDecodeShrink) = splits * tiles;
     Units(work, LoraWork::kDecodeExpand) = CeilDiv(out, DecodeOut(tiles));
     work.scratch = int64_t{splits} * tiles * rows;
   } else {

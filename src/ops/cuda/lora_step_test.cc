@@ -65,11 +65,11 @@ TEST(LoraStep, CountsTheUnitsOfDecodeAndPrefill) {
   const ResidentLora many = Adapter(0x2000, 9);
   const std::vector<LoraRows> sequences = {{0, 2, &few}, {2, 300, &many}, {302, 20, nullptr}};
   const Built built = Build(sequences);
-  // Halves of 8 tiles over 14 splits, and over 4 for q, k and v.
-  EXPECT_EQ(Units(built, 3, LoraWork::kDecodeShrink), 14 * 8 * 2);
-  EXPECT_EQ(Units(built, 0, LoraWork::kDecodeShrink), 3 * 4 * 8 * 2);
-  // Two blocks of zeros for the base model's 20 rows, in ranges of 2,048; then 64 outputs each.
-  EXPECT_EQ(Units(built, 3, LoraWork::kDecodeExpand), 2 * 2 + 4096 / 64);
+  // Eight tiles over 14 splits, and over 4 for q, k and v.
+  EXPECT_EQ(Units(built, 3, LoraWork::kDecodeShrink), 14 * 8);
+  EXPECT_EQ(Units(built, 0, LoraWork::kDecodeShrink), 3 * 4 * 8);
+  // Two blocks of zeros for the base model's 20 rows, in ranges of 2,048; then 128 outputs each.
+  EXPECT_EQ(Units(built, 3, LoraWork::kDecodeExpand), 2 * 2 + 4096 / 128);
   // Three blocks of 128 rows, two of 8 tiles, 14 splits.
   EXPECT_EQ(Units(built, 3, LoraWork::kPrefillShrink), 3 * 2 * 14);
   EXPECT_EQ(Units(built, 3, LoraWork::kPrefillReduce), (9 * 300 * 4 + 1023) / 1024);

@@ -35,15 +35,22 @@ inline constexpr int kMaxLoraEntries = kMaxLoraGroups * kMaxOperatorProjections;
 /// Most rank tiles of a module: rank 512.
 inline constexpr int kMaxLoraTiles = 32;
 
-/// x is summed in chains of so many columns, each from its first to its last; four chains make a
+/// x is summed in chains of so many columns, each from its first to its last; eight chains make a
 /// split, and the splits are added in order. Every kernel keeps to this, so that a row's sums do
 /// not depend on which kernel ran it.
-inline constexpr int kLoraChain = 256;
-inline constexpr int kLoraSplit = 4 * kLoraChain;
+inline constexpr int kLoraChain = 128;
+inline constexpr int kLoraSplit = 8 * kLoraChain;
 
 /// A module for few rows is read once ("decode"); for more, it is worked on in tiles of rows
-/// ("prefill"). Either gives the same bits. Decode keeps A x of all rows at hand.
-constexpr bool IsDecode(int rows, int tiles) { return rows <= 16 || (rows <= 32 && tiles <= 16); }
+/// ("prefill"). Either gives the same bits. Decode keeps A x of all rows at hand, and the sums of
+/// outputs whose ranks do not fit a stage: for more than kRowTile rows they must.
+inline constexpr int kRowTile = 16;
+inline constexpr int kPassTiles = 8;
+inline constexpr int kMostDecodeRows = 2 * kRowTile;
+constexpr bool IsDecode(int rows, int tiles) {
+  return rows <= kRowTile / 2 || (rows <= kRowTile && tiles <= 2 * kPassTiles) ||
+         (rows <= kMostDecodeRows && tiles <= kPassTiles);
+}
 /// The shapes of work units. Rows and ranks of a prefill shrink, rows and outputs of a prefill
 /// expand, float4 of a prefill reduction.
 inline constexpr int kPrefillRows = 128;
@@ -54,10 +61,11 @@ inline constexpr int kReduceUnit = 1024;
 inline constexpr int kZeroRows = 16;
 inline constexpr int kZeroOut = 2048;
 
-/// Ranks of a decode shrink's unit, half a tile: 16 KiB of weights for one split.
-inline constexpr int kDecodeRanks = 8;
-/// Outputs of a decode expand's unit: 16 KiB of weights for ranks up to 128.
-constexpr int DecodeOut(int tiles) { return tiles <= 2 ? 256 : tiles <= 4 ? 128 : 64; }
+/// Outputs of a decode expand's unit: 32 KiB of weights for ranks up to 128. A decode shrink's unit
+/// is a rank tile for one split, 32 KiB too.
+constexpr int DecodeOut(int tiles) {
+  return tiles <= 1 ? 1024 : tiles <= 2 ? 512 : tiles <= 4 ? 256 : 128;
+}
 constexpr int LoraSplits(int in) { return (in + kLoraSplit - 1) / kLoraSplit; }
 
 /// One module in an adapter's table.
@@ -86,7 +94,8 @@ struct alignas(16) LoraEntry {
 };
 static_assert(sizeof(LoraEntry) == 32);
 
-/// The kinds of work of an operator. Each has its own kernel and its own numbering of units.
+/// The kinds of work of an operator. Each has its own numbering of units, and its own kernel, but
+/// that one does both kinds of a decode.
 enum class LoraWork : uint8_t {
   kDecodeShrink,
   kDecodeExpand,
@@ -108,7 +117,7 @@ struct LoraOperatorStep {
 /// Most blocks of a kernel.
 inline constexpr int kMaxLoraBlocks = 320;
 constexpr int LoraBlocks(LoraWork work, int multiprocessors) {
-  const int blocks = work == LoraWork::kPrefillShrink ? multiprocessors : 2 * multiprocessors;
+  const int blocks = work == LoraWork::kPrefillReduce ? 2 * multiprocessors : multiprocessors;
   return blocks < kMaxLoraBlocks ? blocks : kMaxLoraBlocks;
 }
 
@@ -127,6 +136,9 @@ static_assert(sizeof(LoraStart) == 48);
 /// A step's work, as uploaded. Steps without prefill work need it only up to `prefill`.
 struct alignas(16) LoraStep {
   LoraOperatorStep operators[kLoraOperators];
+  /// Units of a decode shrink whose sums are there, by operator, the layer's parity and entry.
+  /// Written on the device. Zero before the first layer: a layer clears them for the next.
+  uint32_t arrived[kLoraOperators][2][kMaxLoraEntries];
   LoraStart decode[kLoraOperators][kDecodeWorks][kMaxLoraBlocks];
   LoraStart prefill[kLoraOperators][kLoraWorks - kDecodeWorks][kMaxLoraBlocks];
 };

@@ -1,0 +1,175 @@
+#pragma once
+
+#include "ops/cuda/lora_decode.cuh"
+
+namespace weft::ops::cuda {
+
+#if __CUDA_ARCH__ >= 900
+/// Each lane of the feeder, when it wrote its part of the work.
+constexpr int kFullArrivals = kWarp;
+#else
+/// And when what it copied is there.
+constexpr int kFullArrivals = 2 * kWarp;
+#endif
+
+/// The warp that fills the ring.
+class Feeder {
+ public:
+  __device__ Feeder(const LoraParams& params, DecodeShared& shared)
+      : params_(params), shared_(shared), lane_(static_cast<int>(threadIdx.x) % kWarp) {}
+
+  __device__ void Run() {
+    LoraCursor cursor = ReadStart<LoraWork::kDecodeShrink>(params_);
+    if (cursor.left > 0) PrefetchTable(cursor.found.entry);
+    for (bool another = true; cursor.left > 0;
+         another = Advance<LoraWork::kDecodeShrink>(params_, cursor)) {
+      if (another) EnterGroup(cursor.found, true);
+      FeedShrink(cursor.found);
+    }
+    cursor = ReadStart<LoraWork::kDecodeExpand>(params_);
+    for (bool another = true; cursor.left > 0;
+         another = Advance<LoraWork::kDecodeExpand>(params_, cursor)) {
+      if (another) EnterGroup(cursor.found, false);
+      FeedExpand(cursor.found);
+    }
+    Begin(cursor.found, {StageKind::kEnd, -1, 0, 0}, 0);
+    Finish();
+  }
+
+ private:
+  /// Lane i gets the address of tile i and the number of row i.
+  __device__ void EnterGroup(const LoraUnit& found, bool shrink) {
+    address_ = 0;
+    if (lane_ < found.entry.table_tiles)
+      address_ = shrink ? __ldg(&found.tiles[lane_].a) : __ldg(&found.tiles[lane_].b);
+    number_ = 0;
+    if (lane_ < found.entry.rows && lane_ < kMostDecodeRows)
+      number_ = __ldg(&RowNumbers(params_)[found.entry.first + lane_]);
+  }
+
+  __device__ void FeedShrink(const LoraUnit& found) {
+    const int split = found.unit / found.entry.tiles;
+    const int tile = found.unit - split * found.entry.tiles;
+    const int first = split * kLoraSplit;
+    const int bytes = min(kLoraSplit, params_.in - first) * 2;
+    const int width = WidthOf(found.module, tile);
+    const uint64_t from = __shfl_sync(0xffffffff, address_, tile);
+    const uint32_t to = Begin(found, {StageKind::kShrink, found.number, tile, split}, 0);
+    Expect(width * bytes);
+    CopyPieces(to + lane_ * kShrinkRow, from + (int64_t{lane_} * params_.in + first) * 2, bytes,
+               lane_ < width);
+    Finish();
+  }
+
+  __device__ void FeedExpand(const LoraUnit& found) {
+    const int out = params_.delta[found.entry.index].out;
+    if (found.entry.tiles == 0) {
+      const int ranges = (out + kZeroOut - 1) / kZeroOut;
+      Begin(found, {StageKind::kZeros, found.number, 0, found.unit % ranges * kZeroOut},
+            found.unit / ranges * kZeroRows);
+      Finish();
+      return;
+    }
+    const int outs = DecodeOut(found.entry.tiles);
+    const int first_out = found.unit * outs;
+    const int there = min(outs, out - first_out);
+    for (int first = 0; first < found.entry.tiles; first += kPassTiles) {
+      const int tiles = min(kPassTiles, found.module.tiles - first);
+      const int last = WidthOf(found.module, first + tiles - 1);
+      const int width = lane_ < tiles ? WidthOf(found.module, first + lane_) : 0;
+      const uint64_t from = __shfl_sync(0xffffffff, address_, (first + lane_) % kWarp);
+      const uint32_t to = Begin(found, {StageKind::kExpand, found.number, first, first_out}, 0);
+      Expect(tiles <= 0 ? 0 : ((tiles - 1) * kLoraTile + last) * there * 2);
+      CopyPieces(to + lane_ * outs * kPieceBytes, from + int64_t{first_out} * width * 2,
+                 there * width * 2, width > 0);
+      Finish();
+    }
+  }
+
+  /// Waits for the stage to be free and says what will be in it. Returns its address.
+  __device__ uint32_t Begin(const LoraUnit& found, const StagePart& part, int first_row) {
+    Wait(&shared_.empty[place_.stage], place_.parity ^ 1);
+    StageWork& into = shared_.work[place_.stage];
+    into.numbers[lane_] = number_;
+    if (lane_ == 0) {
+      into.part = part;
+      into.first = found.entry.first;
+      into.rows = found.entry.rows;
+      into.scratch = found.entry.scratch;
+      into.entry_tiles = found.entry.tiles;
+      into.tiles = found.module.tiles;
+      into.last_width = found.module.last_width;
+      into.scaling = found.module.scaling;
+      into.index = found.entry.index;
+      into.first_row = first_row;
+    }
+    return SharedAddress(shared_.ring[place_.stage]);
+  }
+
+#if __CUDA_ARCH__ >= 900
+  __device__ void Expect(int bytes) {
+    if (lane_ == 0)
+      asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(
+                       SharedAddress(&shared_.full[place_.stage])),
+                   "r"(bytes)
+                   : "memory");
+    __syncwarp();
+  }
+  /// A piece of its own for each lane where `mine`.
+  __device__ void CopyPieces(uint32_t to, uint64_t from, int bytes, bool mine) {
+    if (mine)
+      asm volatile(
+          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
+          "[%3];" ::"r"(to),
+          "l"(from), "r"(bytes), "r"(SharedAddress(&shared_.full[place_.stage]))
+          : "memory");
+  }
+#else
+  __device__ void Expect(int) {}
+  __device__ void CopyPieces(uint32_t to, uint64_t from, int bytes, bool mine) {
+    const int pieces = __popc(__ballot_sync(0xffffffff, mine));
+    for (int piece = 0; piece < pieces; ++piece) {
+      const uint32_t into = __shfl_sync(0xffffffff, to, piece);
+      const uint64_t source = __shfl_sync(0xffffffff, from, piece);
+      const int length = __shfl_sync(0xffffffff, bytes, piece);
+      for (int at = lane_ * 16; at < length; at += kWarp * 16)
+        CopyAsync(into + at, reinterpret_cast<const std::byte*>(source) + at, true);
+    }
+  }
+#endif
+
+  __device__ void Finish() {
+#if __CUDA_ARCH__ < 900
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(
+                     SharedAddress(&shared_.full[place_.stage]))
+                 : "memory");
+#endif
+    Arrive(&shared_.full[place_.stage]);
+    place_.Advance();
+  }
+
+  /// Brings a line a lane of an adapter's next layer into L2.
+  __device__ void PrefetchTable(const LoraEntry& entry) const {
+    constexpr int kTilesOfLine = 128 / sizeof(LoraTableTile);
+    const int line = lane_ - 1;
+    if (entry.table == 0 || params_.layer + 1 >= params_.layers ||
+        line * kTilesOfLine >= entry.table_tiles)
+      return;
+    const int index =
+        (params_.layer + 1) * kLoraProjections + FirstProjectionOf(params_.op) + entry.index;
+    const uint64_t at = line < 0 ? entry.table + index * sizeof(LoraTableModule)
+                                 : entry.table + TilesOffset(params_) +
+                                       (int64_t{index} * entry.table_tiles + line * kTilesOfLine) *
+                                           sizeof(LoraTableTile);
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+  }
+
+  const LoraParams& params_;
+  DecodeShared& shared_;
+  const int lane_;
+  RingPlace<kRingStages> place_;
+  uint64_t address_ = 0;
+  int number_ = 0;
+};
+
+}  // namespace weft::ops::cuda
