@@ -34,6 +34,7 @@ void CudaOperators::Project(std::span<const CudaMatrix* const> matrices, DType o
   product.in = h_width_;
   product.h_stride = h_width_;
   product.d_stride = width;
+  product.beside_adapters = lora_plan_.any;
   const auto launch = [&](const CudaMatrix& matrix, int32_t rows_of_weight) {
     WEFT_CHECK(matrix.in() == h_width_);
     product.weight = matrix.data();

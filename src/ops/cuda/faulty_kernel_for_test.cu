@@ -1,14 +1,16 @@
-#include <cstdint>
-
+#include "base/check.h"
 #include "ops/cuda/faulty_kernel_for_test.h"
 
 namespace weft::ops::cuda {
 namespace {
 
-__global__ void WriteAt(uintptr_t address) { *reinterpret_cast<volatile int32_t*>(address) = 1; }
+__global__ void Trap() { __trap(); }
 
 }  // namespace
 
-void LaunchFaultyKernel(cudaStream_t stream) { WriteAt<<<1, 1, 0, stream>>>(16); }
+void LaunchFaultyKernel(cudaStream_t stream) {
+  Trap<<<1, 1, 0, stream>>>();
+  WEFT_CHECK(cudaGetLastError() == cudaSuccess);
+}
 
 }  // namespace weft::ops::cuda

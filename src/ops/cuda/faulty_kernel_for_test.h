@@ -4,7 +4,7 @@
 
 namespace weft::ops::cuda {
 
-/// Queues a kernel that writes where nothing is: the GPU's context is lost when it runs.
+/// Queues a kernel that traps: the GPU's context is lost when it runs.
 void LaunchFaultyKernel(cudaStream_t stream);
 
 }  // namespace weft::ops::cuda

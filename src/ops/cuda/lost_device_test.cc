@@ -1,6 +1,7 @@
 // A GPU that is lost in mid-run ends the process at once, whichever thread meets it first.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <memory>
 
 #include "base/thread_role.h"
@@ -11,7 +12,8 @@
 namespace weft::ops::cuda {
 namespace {
 
-/// Two streams copy and wait, as compute and copies of a server do, while the GPU is lost.
+/// Two streams copy and wait, as compute and copies of a server do, while the GPU is lost. The
+/// driver takes its time to notice; half a minute is a hang.
 void UseALostDevice() {
   const auto device = std::move(device::cuda::CreateDevice(AssertMayBlock)).value();
   const auto memory = std::move(device->AllocateDevice(kMiB)).value();
@@ -19,7 +21,8 @@ void UseALostDevice() {
   const auto some = device->CreateStream(device::StreamPriority::kCompute, "some");
   const auto other = device->CreateStream(device::StreamPriority::kCopy, "other");
   LaunchFaultyKernel(nullptr);
-  for (int i = 0; i < 1000; ++i) {
+  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (std::chrono::steady_clock::now() < limit) {
     some->Copy(memory.data(), host.data(), kMiB);
     other->Copy(memory.data(), host.data(), kMiB);
     some->Call([] {});
@@ -32,7 +35,7 @@ TEST(LostDeviceDeathTest, OneLineAndAnExitCodeWithoutAHang) {
   if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) GTEST_SKIP() << "no GPU";
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   EXPECT_EXIT(UseALostDevice(), ::testing::ExitedWithCode(device::cuda::kLostDeviceExitCode),
-              "^weft: the GPU stopped working: an illegal memory access[^\n]*\n$");
+              "^weft: the GPU stopped working: [^\n]*\n$");
 }
 
 }  // namespace
