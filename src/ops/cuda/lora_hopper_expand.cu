@@ -22,6 +22,7 @@ struct Tile {
   int sides;
 };
 
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 __device__ Tile TileOf(const LoraParams& params, const LoraUnit& found) {
   Tile tile;
   tile.out = params.delta[found.entry.index].out;
@@ -51,7 +52,6 @@ struct Barriers {
   uint64_t empty_weights[kWeightSlabs];
 };
 
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 /// In which row of its slab an output lies, so that a thread's sums are of eight neighbours.
 __device__ int LineOfOut(int out) {
   return out / 32 * 32 + out / 2 % 4 * 8 + out / 8 % 4 * 2 + out % 2;

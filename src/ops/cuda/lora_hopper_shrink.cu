@@ -17,6 +17,7 @@ struct Tile {
   int columns;  ///< Of the split.
 };
 
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 __device__ Tile TileOf(const LoraParams& params, const LoraUnit& found) {
   const int row_blocks = (found.entry.rows + kPrefillRows - 1) / kPrefillRows;
   const int tile_blocks = (found.entry.tiles + kPrefillTiles - 1) / kPrefillTiles;
@@ -33,7 +34,6 @@ struct Barriers {
   uint64_t empty[kStages];
 };
 
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 /// The warpgroup that copies: a thread has one vector of every 16th row of either side.
 class Copier {
  public:
