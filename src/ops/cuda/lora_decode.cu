@@ -53,6 +53,7 @@ __device__ void ConsumeExpand(const LoraParams& params, DecodeShared& shared, Co
     if (part.kind == StageKind::kEnd) break;
     if (part.kind == StageKind::kZeros) {
       StoreZeros(params, work);
+      consumer.AwaitWeights();
       consumer.Release();
       continue;
     }
@@ -60,6 +61,7 @@ __device__ void ConsumeExpand(const LoraParams& params, DecodeShared& shared, Co
       AwaitSums(params, work, shared.sums);
       rows = FindExpandRows(params, work, 0, shared.sums);
     }
+    consumer.AwaitWeights();
     if (rows.shape == DecodeOut(1))
       ExpandStage<1>(params, work, part, consumer, shared.sums, rows, carried);
     else if (rows.shape == DecodeOut(2))
@@ -77,6 +79,7 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
   auto& shared = *reinterpret_cast<DecodeShared*>(memory);
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kRingStages; ++stage) {
+      InitBarrier(&shared.described[stage], kWarp);
       InitBarrier(&shared.full[stage], kFullArrivals);
       InitBarrier(&shared.empty[stage], kConsumerWarps);
     }

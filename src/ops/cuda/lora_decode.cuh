@@ -69,6 +69,7 @@ struct DecodeShared {
     __nv_bfloat16 sums[kSumsElements];
   };
   StageWork work[kRingStages];
+  uint64_t described[kRingStages];
   uint64_t full[kRingStages];
   uint64_t empty[kRingStages];
 };
@@ -80,12 +81,13 @@ class Consumer {
  public:
   __device__ explicit Consumer(DecodeShared& shared) : shared_(shared) {}
 
-  /// Waits for a stage, the same until Release.
+  /// Waits to hear what is in a stage, the same until Release.
   __device__ const StageWork& Take() {
-    Wait(&shared_.full[place_.stage], place_.parity);
+    Wait(&shared_.described[place_.stage], place_.parity);
     return shared_.work[place_.stage];
   }
-  /// Its weights.
+  /// Until its weights are there. Before Release.
+  __device__ void AwaitWeights() { Wait(&shared_.full[place_.stage], place_.parity); }
   __device__ uint32_t weights() const { return SharedAddress(shared_.ring[place_.stage]); }
   /// This warp has read what it needs of it.
   __device__ void Release() {

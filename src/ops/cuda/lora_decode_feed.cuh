@@ -5,7 +5,7 @@
 namespace weft::ops::cuda {
 
 #if __CUDA_ARCH__ >= 900
-/// Each lane of the feeder, when it wrote its part of the work.
+/// Each lane of the feeder, when it sent its part for its copies.
 constexpr int kFullArrivals = kWarp;
 #else
 /// And when what it copied is there.
@@ -122,6 +122,7 @@ class Feeder {
       into.index = found.entry.index;
       into.first_row = first_row;
     }
+    Arrive(&shared_.described[place_.stage]);
     return SharedAddress(shared_.ring[place_.stage]);
   }
 

@@ -128,6 +128,7 @@ __device__ inline void ShrinkStage(const LoraParams& params, const StageWork& wo
   do {
     if (chain.number != part.number || chain.split != part.first || chain.first != first)
       LoadChain(params, work, part, first, chain);
+    if (first == 0) consumer.AwaitWeights();
     ShrinkSums acc = {};
     if (columns >= kLoraChain)
       MultiplyChain<true>(chain, columns, consumer.weights(), acc);
