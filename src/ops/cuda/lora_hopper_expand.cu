@@ -5,6 +5,8 @@ namespace weft::ops::cuda {
 namespace {
 
 constexpr LoraWork kWork = LoraWork::kPrefillExpand;
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 /// Slabs of sums (128 rows by eight rank tiles), and of weights (128 outputs by as many).
 constexpr int kSumSlabs = 2;
 constexpr int kWeightSlabs = 4;
@@ -22,7 +24,6 @@ struct Tile {
   int sides;
 };
 
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 __device__ Tile TileOf(const LoraParams& params, const LoraUnit& found) {
   Tile tile;
   tile.out = params.delta[found.entry.index].out;

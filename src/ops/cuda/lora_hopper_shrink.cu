@@ -5,6 +5,8 @@ namespace weft::ops::cuda {
 namespace {
 
 constexpr LoraWork kWork = LoraWork::kPrefillShrink;
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 /// A stage is one chain of 128 rows of x and of 128 ranks.
 constexpr int kStages = kSlabs / 2;
 static_assert(kLoraChain * 2 == 2 * kFactorRow);
@@ -17,7 +19,6 @@ struct Tile {
   int columns;  ///< Of the split.
 };
 
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 __device__ Tile TileOf(const LoraParams& params, const LoraUnit& found) {
   const int row_blocks = (found.entry.rows + kPrefillRows - 1) / kPrefillRows;
   const int tile_blocks = (found.entry.tiles + kPrefillTiles - 1) / kPrefillTiles;
