@@ -29,28 +29,6 @@ __device__ void ClearArrived(const LoraParams& params) {
 }
 static_assert(kMaxLoraEntries <= kConsumers);
 
-/// A consumer's place in the ring.
-class Consumer {
- public:
-  __device__ explicit Consumer(DecodeShared& shared) : shared_(shared) {}
-
-  /// Waits for a stage. The same until Release.
-  __device__ const StageWork& Take() {
-    Wait(&shared_.full[place_.stage], place_.parity);
-    return shared_.work[place_.stage];
-  }
-  __device__ const std::byte* stage() const { return shared_.ring[place_.stage]; }
-  __device__ void Release() {
-    __syncwarp();
-    if (threadIdx.x % kWarp == 0) Arrive(&shared_.empty[place_.stage]);
-    place_.Advance();
-  }
-
- private:
-  DecodeShared& shared_;
-  RingPlace<kRingStages> place_;
-};
-
 __device__ void ConsumeShrink(const LoraParams& params, DecodeShared& shared, Consumer& consumer) {
   RowChain chain;
   Untold untold;
@@ -59,10 +37,9 @@ __device__ void ConsumeShrink(const LoraParams& params, DecodeShared& shared, Co
     const StagePart part = work.part;
     if (part.kind != StageKind::kShrink) break;
     if (part.number != untold.number) Tell(params, untold);
-    ShrinkStage(params, work, part, consumer.stage(), chain, shared.chains);
+    ShrinkStage(params, work, part, consumer, chain, shared.chains);
     untold.number = part.number;
     ++untold.units;
-    consumer.Release();
   }
   Tell(params, untold);
 }
@@ -70,27 +47,29 @@ __device__ void ConsumeShrink(const LoraParams& params, DecodeShared& shared, Co
 __device__ void ConsumeExpand(const LoraParams& params, DecodeShared& shared, Consumer& consumer) {
   OutSums carried = {};
   ExpandRows rows;
-  for (;; consumer.Release()) {
+  for (;;) {
     const StageWork& work = consumer.Take();
     const StagePart part = work.part;
     if (part.kind == StageKind::kEnd) break;
     if (part.kind == StageKind::kZeros) {
       StoreZeros(params, work);
+      consumer.AwaitWeights();
+      consumer.Release();
       continue;
     }
     if (part.number != rows.number) {
       AwaitSums(params, work, shared.sums);
       rows = FindExpandRows(params, work, 0, shared.sums);
     }
-    const uint32_t weights = SharedAddress(consumer.stage());
+    consumer.AwaitWeights();
     if (rows.shape == DecodeOut(1))
-      ExpandStage<1>(params, work, part, weights, shared.sums, rows, carried);
+      ExpandStage<1>(params, work, part, consumer, shared.sums, rows, carried);
     else if (rows.shape == DecodeOut(2))
-      ExpandStage<2>(params, work, part, weights, shared.sums, rows, carried);
+      ExpandStage<2>(params, work, part, consumer, shared.sums, rows, carried);
     else if (rows.shape == DecodeOut(4))
-      ExpandStage<4>(params, work, part, weights, shared.sums, rows, carried);
+      ExpandStage<4>(params, work, part, consumer, shared.sums, rows, carried);
     else
-      ExpandStage<8>(params, work, part, weights, shared.sums, rows, carried);
+      ExpandStage<8>(params, work, part, consumer, shared.sums, rows, carried);
   }
 }
 
@@ -100,6 +79,7 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
   auto& shared = *reinterpret_cast<DecodeShared*>(memory);
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kRingStages; ++stage) {
+      InitBarrier(&shared.described[stage], kWarp);
       InitBarrier(&shared.full[stage], kFullArrivals);
       InitBarrier(&shared.empty[stage], kConsumerWarps);
     }
@@ -110,8 +90,9 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
     Feeder(params, shared).Run();
     return;
   }
-  WaitForKernelBefore();
+  // The next kernel waits for this one, which waits for the one before: it may start right away.
   LetNextKernelStart();
+  WaitForKernelBefore();
   ClearArrived(params);
   Consumer consumer(shared);
   ConsumeShrink(params, shared, consumer);

@@ -69,11 +69,37 @@ struct DecodeShared {
     __nv_bfloat16 sums[kSumsElements];
   };
   StageWork work[kRingStages];
+  uint64_t described[kRingStages];
   uint64_t full[kRingStages];
   uint64_t empty[kRingStages];
 };
 /// Two blocks and the kilobyte that each costs besides.
 static_assert(2 * (sizeof(DecodeShared) + 1024) <= 228 * 1024);
+
+/// A consumer's place in the ring.
+class Consumer {
+ public:
+  __device__ explicit Consumer(DecodeShared& shared) : shared_(shared) {}
+
+  /// Waits to hear what is in a stage, the same until Release.
+  __device__ const StageWork& Take() {
+    Wait(&shared_.described[place_.stage], place_.parity);
+    return shared_.work[place_.stage];
+  }
+  /// Until its weights are there. Before Release.
+  __device__ void AwaitWeights() { Wait(&shared_.full[place_.stage], place_.parity); }
+  __device__ uint32_t weights() const { return SharedAddress(shared_.ring[place_.stage]); }
+  /// This warp has read what it needs of it.
+  __device__ void Release() {
+    __syncwarp();
+    if (threadIdx.x % kWarp == 0) Arrive(&shared_.empty[place_.stage]);
+    place_.Advance();
+  }
+
+ private:
+  DecodeShared& shared_;
+  RingPlace<kRingStages> place_;
+};
 
 /// Of the consumers alone.
 __device__ inline void SynchroniseConsumers() {

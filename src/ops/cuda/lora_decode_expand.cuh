@@ -123,9 +123,9 @@ __device__ inline void StoreOuts(const ExpandRows& rows, int first, int left, co
 
 /// A stage with all its outputs and ranks, of plain rows.
 template <int kTiles>
-__device__ inline void PlainStage(const ExpandRows& rows, int first_out, uint32_t weights) {
+__device__ inline void PlainStage(const ExpandRows& rows, int first_out, Consumer& consumer) {
   constexpr int kOuts = DecodeOut(kTiles);
-  const uint32_t from = FirstCell<kTiles>(weights, kPieceBytes) +
+  const uint32_t from = FirstCell<kTiles>(consumer.weights(), kPieceBytes) +
                         static_cast<int>(threadIdx.x) / 8 % 2 * (kPieceBytes / 2);
   uint4 a[kTiles];
   uint4 b[kCells];
@@ -134,6 +134,7 @@ __device__ inline void PlainStage(const ExpandRows& rows, int first_out, uint32_
 #pragma unroll
   for (int cell = 0; cell < kCells; ++cell)
     b[cell] = LoadMatrices(from + (cell % kTiles * kOuts + cell / kTiles * 16) * kPieceBytes);
+  consumer.Release();
 #pragma unroll
   for (int block = 0; block < kCells / kTiles; ++block) {
     OutSums acc = {};
@@ -184,17 +185,19 @@ __device__ inline void AnyStage(const StageWork& work, const ExpandRows& rows, u
 /// `rows` are the entry's first 16; `carried` goes from a stage to the next of the same outputs.
 template <int kTiles>
 __device__ inline void ExpandStage(const LoraParams& params, const StageWork& work,
-                                   const StagePart& part, uint32_t weights,
+                                   const StagePart& part, Consumer& consumer,
                                    const __nv_bfloat16* sums, const ExpandRows& rows,
                                    OutSums& carried) {
   if (rows.plain && part.first + DecodeOut(kTiles) <= rows.out) {
-    PlainStage<kTiles>(rows, part.first, weights);
+    PlainStage<kTiles>(rows, part.first, consumer);
     return;
   }
-  AnyStage<kTiles>(work, rows, weights, carried);
-  if (work.rows <= kRowTile) return;
-  OutSums acc;
-  AnyStage<kTiles>(work, FindExpandRows(params, work, kRowTile, sums), weights, acc);
+  AnyStage<kTiles>(work, rows, consumer.weights(), carried);
+  if (work.rows > kRowTile) {
+    OutSums acc;
+    AnyStage<kTiles>(work, FindExpandRows(params, work, kRowTile, sums), consumer.weights(), acc);
+  }
+  consumer.Release();
 }
 
 /// Rows of the base model, and modules that an adapter leaves alone.

@@ -5,7 +5,7 @@
 namespace weft::ops::cuda {
 
 #if __CUDA_ARCH__ >= 900
-/// Each lane of the feeder, when it wrote its part of the work.
+/// Each lane of the feeder, when it sent its part for its copies.
 constexpr int kFullArrivals = kWarp;
 #else
 /// And when what it copied is there.
@@ -19,53 +19,70 @@ class Feeder {
       : params_(params), shared_(shared), lane_(static_cast<int>(threadIdx.x) % kWarp) {}
 
   __device__ void Run() {
-    LoraCursor cursor = ReadStart<LoraWork::kDecodeShrink>(params_);
-    if (cursor.left > 0) PrefetchTable(cursor.found.entry);
-    for (bool another = true; cursor.left > 0;
-         another = Advance<LoraWork::kDecodeShrink>(params_, cursor)) {
-      if (another) EnterGroup(cursor.found, true);
-      FeedShrink(cursor.found);
+    LoraCursor shrink = ReadStart<LoraWork::kDecodeShrink>(params_);
+    Group group = EnterGroup(shrink, true);
+    LoraCursor expand;
+    Group expand_group;
+    int fed = 0;
+    while (shrink.left > 0) {
+      FeedShrink(shrink.found, group);
+      // What the expand begins with is looked up while the ring is full.
+      if (++fed == kRingStages) FindExpand(expand, expand_group);
+      if (Advance<LoraWork::kDecodeShrink>(params_, shrink)) group = EnterGroup(shrink, true);
     }
-    cursor = ReadStart<LoraWork::kDecodeExpand>(params_);
-    for (bool another = true; cursor.left > 0;
-         another = Advance<LoraWork::kDecodeExpand>(params_, cursor)) {
-      if (another) EnterGroup(cursor.found, false);
-      FeedExpand(cursor.found);
+    if (fed < kRingStages) FindExpand(expand, expand_group);
+    while (expand.left > 0) {
+      FeedExpand(expand.found, expand_group);
+      if (Advance<LoraWork::kDecodeExpand>(params_, expand))
+        expand_group = EnterGroup(expand, false);
     }
-    Begin(cursor.found, {StageKind::kEnd, -1, 0, 0}, 0);
+    Begin(expand.found, expand_group, {StageKind::kEnd, -1, 0, 0}, 0);
     Finish();
   }
 
  private:
-  /// Lane i gets the address of tile i and the number of row i.
-  __device__ void EnterGroup(const LoraUnit& found, bool shrink) {
-    address_ = 0;
+  /// Of an entry: lane i has the address of tile i and the number of row i.
+  struct Group {
+    uint64_t address = 0;
+    int number = 0;
+  };
+
+  __device__ Group EnterGroup(const LoraCursor& cursor, bool shrink) const {
+    Group group;
+    if (cursor.left == 0) return group;
+    const LoraUnit& found = cursor.found;
     if (lane_ < found.entry.table_tiles)
-      address_ = shrink ? __ldg(&found.tiles[lane_].a) : __ldg(&found.tiles[lane_].b);
-    number_ = 0;
+      group.address = shrink ? __ldg(&found.tiles[lane_].a) : __ldg(&found.tiles[lane_].b);
     if (lane_ < found.entry.rows && lane_ < kMostDecodeRows)
-      number_ = __ldg(&RowNumbers(params_)[found.entry.first + lane_]);
+      group.number = __ldg(&RowNumbers(params_)[found.entry.first + lane_]);
+    return group;
   }
 
-  __device__ void FeedShrink(const LoraUnit& found) {
+  __device__ void FindExpand(LoraCursor& cursor, Group& group) const {
+    cursor = ReadStart<LoraWork::kDecodeExpand>(params_);
+    group = EnterGroup(cursor, false);
+    if (cursor.left > 0) PrefetchTable(cursor.found.entry);
+  }
+
+  __device__ void FeedShrink(const LoraUnit& found, const Group& group) {
     const int split = found.unit / found.entry.tiles;
     const int tile = found.unit - split * found.entry.tiles;
     const int first = split * kLoraSplit;
     const int bytes = min(kLoraSplit, params_.in - first) * 2;
     const int width = WidthOf(found.module, tile);
-    const uint64_t from = __shfl_sync(0xffffffff, address_, tile);
-    const uint32_t to = Begin(found, {StageKind::kShrink, found.number, tile, split}, 0);
+    const uint64_t from = __shfl_sync(0xffffffff, group.address, tile);
+    const uint32_t to = Begin(found, group, {StageKind::kShrink, found.number, tile, split}, 0);
     Expect(width * bytes);
     CopyPieces(to + lane_ * kShrinkRow, from + (int64_t{lane_} * params_.in + first) * 2, bytes,
                lane_ < width);
     Finish();
   }
 
-  __device__ void FeedExpand(const LoraUnit& found) {
+  __device__ void FeedExpand(const LoraUnit& found, const Group& group) {
     const int out = params_.delta[found.entry.index].out;
     if (found.entry.tiles == 0) {
       const int ranges = (out + kZeroOut - 1) / kZeroOut;
-      Begin(found, {StageKind::kZeros, found.number, 0, found.unit % ranges * kZeroOut},
+      Begin(found, group, {StageKind::kZeros, found.number, 0, found.unit % ranges * kZeroOut},
             found.unit / ranges * kZeroRows);
       Finish();
       return;
@@ -77,8 +94,9 @@ class Feeder {
       const int tiles = min(kPassTiles, found.module.tiles - first);
       const int last = WidthOf(found.module, first + tiles - 1);
       const int width = lane_ < tiles ? WidthOf(found.module, first + lane_) : 0;
-      const uint64_t from = __shfl_sync(0xffffffff, address_, (first + lane_) % kWarp);
-      const uint32_t to = Begin(found, {StageKind::kExpand, found.number, first, first_out}, 0);
+      const uint64_t from = __shfl_sync(0xffffffff, group.address, (first + lane_) % kWarp);
+      const uint32_t to =
+          Begin(found, group, {StageKind::kExpand, found.number, first, first_out}, 0);
       Expect(tiles <= 0 ? 0 : ((tiles - 1) * kLoraTile + last) * there * 2);
       CopyPieces(to + lane_ * outs * kPieceBytes, from + int64_t{first_out} * width * 2,
                  there * width * 2, width > 0);
@@ -87,10 +105,11 @@ class Feeder {
   }
 
   /// Waits for the stage to be free and says what will be in it. Returns its address.
-  __device__ uint32_t Begin(const LoraUnit& found, const StagePart& part, int first_row) {
+  __device__ uint32_t Begin(const LoraUnit& found, const Group& group, const StagePart& part,
+                            int first_row) {
     Wait(&shared_.empty[place_.stage], place_.parity ^ 1);
     StageWork& into = shared_.work[place_.stage];
-    into.numbers[lane_] = number_;
+    into.numbers[lane_] = group.number;
     if (lane_ == 0) {
       into.part = part;
       into.first = found.entry.first;
@@ -103,6 +122,7 @@ class Feeder {
       into.index = found.entry.index;
       into.first_row = first_row;
     }
+    Arrive(&shared_.described[place_.stage]);
     return SharedAddress(shared_.ring[place_.stage]);
   }
 
@@ -168,8 +188,6 @@ class Feeder {
   DecodeShared& shared_;
   const int lane_;
   RingPlace<kRingStages> place_;
-  uint64_t address_ = 0;
-  int number_ = 0;
 };
 
 }  // namespace weft::ops::cuda

@@ -121,20 +121,22 @@ __device__ inline void StoreSplit(const LoraParams& params, const RowChain& chai
 
 /// The consumers' share of one stage.
 __device__ inline void ShrinkStage(const LoraParams& params, const StageWork& work,
-                                   const StagePart& part, const std::byte* stage, RowChain& chain,
+                                   const StagePart& part, Consumer& consumer, RowChain& chain,
                                    ChainSums& chains) {
   const int columns = ChainColumns(params, part.first);
   int first = 0;
   do {
     if (chain.number != part.number || chain.split != part.first || chain.first != first)
       LoadChain(params, work, part, first, chain);
+    if (first == 0) consumer.AwaitWeights();
     ShrinkSums acc = {};
     if (columns >= kLoraChain)
-      MultiplyChain<true>(chain, columns, SharedAddress(stage), acc);
+      MultiplyChain<true>(chain, columns, consumer.weights(), acc);
     else
-      MultiplyChain<false>(chain, columns, SharedAddress(stage), acc);
-    StoreSplit(params, chain, part.tile, acc, chains);
+      MultiplyChain<false>(chain, columns, consumer.weights(), acc);
     first += kRowTile;
+    if (first >= chain.rows) consumer.Release();
+    StoreSplit(params, chain, part.tile, acc, chains);
   } while (first < chain.rows);
 }
 

@@ -5,6 +5,8 @@ namespace weft::ops::cuda {
 namespace {
 
 constexpr LoraWork kWork = LoraWork::kPrefillExpand;
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 /// Slabs of sums (128 rows by eight rank tiles), and of weights (128 outputs by as many).
 constexpr int kSumSlabs = 2;
 constexpr int kWeightSlabs = 4;
@@ -51,7 +53,6 @@ struct Barriers {
   uint64_t empty_weights[kWeightSlabs];
 };
 
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 /// In which row of its slab an output lies, so that a thread's sums are of eight neighbours.
 __device__ int LineOfOut(int out) {
   return out / 32 * 32 + out / 2 % 4 * 8 + out / 8 % 4 * 2 + out % 2;

@@ -5,6 +5,8 @@ namespace weft::ops::cuda {
 namespace {
 
 constexpr LoraWork kWork = LoraWork::kPrefillShrink;
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 /// A stage is one chain of 128 rows of x and of 128 ranks.
 constexpr int kStages = kSlabs / 2;
 static_assert(kLoraChain * 2 == 2 * kFactorRow);
@@ -33,7 +35,6 @@ struct Barriers {
   uint64_t empty[kStages];
 };
 
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 /// The warpgroup that copies: a thread has one vector of every 16th row of either side.
 class Copier {
  public:

@@ -50,8 +50,8 @@ struct LoraParams {
   int32_t multiprocessors = 0;
   int32_t shared_limit = 0;  ///< cudaDevAttrMaxSharedMemoryPerBlockOptin.
   /// Launch so that the kernels' beginning overlaps the end of the one before them (compute
-  /// capability 9.0). The step, the tables and the tiles are then read before that kernel has
-  /// finished: a kernel that lets its dependents start early must do so after its own wait.
+  /// capability 9.0). The step, the tables and the tiles are then read before that kernel and the
+  /// one before it have finished: neither may write them.
   bool programmatic = false;
 };
 
