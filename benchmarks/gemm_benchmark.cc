@@ -32,7 +32,7 @@ void Gemm(benchmark::State& state, DType dtype) {
   // With few rows a step reads every weight from memory; with many it computes for longer.
   const bool from_memory = rows <= 16;
   const Bytes wanted = from_memory ? 96 * kMiB : 12 * kMiB;
-  const int64_t copies = std::max<int64_t>(1, wanted / (weight * SizeOf(dtype)));
+  const int64_t copies = wanted / (weight * SizeOf(dtype)) + 1;
   ops::cpu::WeightMemory memory(*device);
   std::vector<std::unique_ptr<ops::Matrix>> matrices;
   const std::vector<float> values = NormalValues(weight);

@@ -37,14 +37,17 @@ inline constexpr uint16_t kPlainPanel = 0xFFFE;
 inline constexpr Bytes kPlainAddress = kCodes + 8;
 
 inline constexpr int32_t kMostCodedDepth = kPlainPanel * kCodedDepth;
+static_assert(kWeightDepth % kCodedDepth == 0 && sizeof(CodedException) == 4);
 
-/// A trained model has one element in 30,000 that is an exception: a line for each 65,536 is ample.
-constexpr Bytes CodedHeaderBytes(int32_t in) { return 64 * (1 + in / kCodedDepth / 512); }
+/// SmolLM2 has one element in 36,000 that is an exception: a line has room for 11 of them, and one
+/// more line for each 65,536 elements for 16.
+inline constexpr int32_t kUnitsOfALine = 512;
+constexpr Bytes CodedHeaderBytes(int32_t in) { return 64 * (1 + in / kCodedDepth / kUnitsOfALine); }
 constexpr Bytes CodedPanelBytes(int32_t in) {
   return CodedHeaderBytes(in) + in / kCodedDepth * kCodedUnit;
 }
 constexpr int32_t MostExceptions(int32_t in) {
-  return static_cast<int32_t>((CodedHeaderBytes(in) - kCodes) / 4) - 1;
+  return static_cast<int32_t>((CodedHeaderBytes(in) - kCodes) / Bytes{sizeof(CodedException)}) - 1;
 }
 
 }  // namespace weft::ops::cpu

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "ops/cpu/coded_panel.h"
 #include "ops/cpu/row_blocks.h"
 #include "ops/rope.h"
 
@@ -32,6 +33,13 @@ Status CheckShape(const ModelConfig& config) {
     return MakeError(ErrorCode::kUnsupported,
                      "{}: hidden size {} and intermediate size {} must be multiples of {}",
                      config.name, config.hidden, config.intermediate, kPanelColumns);
+  if (std::max({int64_t{config.hidden}, int64_t{config.intermediate},
+                int64_t{config.heads} * config.head_dim}) >= kMostCodedDepth)
+    return MakeError(
+        ErrorCode::kUnsupported,
+        "{}: hidden size {}, intermediate size {} and {} heads of {} must each stay below {}",
+        config.name, config.hidden, config.intermediate, config.heads, config.head_dim,
+        kMostCodedDepth);
   if (config.kv_heads < 1 || config.heads % config.kv_heads != 0)
     return MakeError(ErrorCode::kUnsupported,
                      "{}: {} attention heads cannot share {} key-value heads evenly", config.name,

@@ -22,6 +22,7 @@ constexpr int32_t kManyRows = 24;
 /// lines at a time: all at once they would hold up the weights.
 constexpr int32_t kMostPieces = 8;
 constexpr int32_t kPieceGranule = 32;
+static_assert(kSumBlock % kWeightDepth == 0 && kPieceGranule % kWeightDepth == 0);
 
 const PackedMatrix& Packed(const Matrix& matrix) {
   return static_cast<const PackedMatrix&>(matrix);

@@ -48,7 +48,8 @@ struct WeightGemmArgs {
   int64_t c_stride = 0;
   int32_t rows = 0;
   bool accumulate = false;
-  /// The panel that the calling thread will use next, fetched meanwhile. Null: none.
+  /// The panel that the calling thread will use next, perhaps of another matrix, fetched meanwhile
+  /// as if it were one of this: a hint that may point past its end. Null: none.
   const std::byte* next = nullptr;
 };
 
@@ -142,10 +143,11 @@ struct Kernels {
   void (*store_k)(const float* row, int32_t head_dim, void* group, int32_t token);
   void (*store_v)(const float* row, int32_t head_dim, void* group, int32_t token);
   void (*attend)(const AttentionArgs&);
-  /// Bytes of a weight's panel.
+  /// Bytes of a weight's panel; `in` is a multiple of kPanelColumns.
   Bytes (*panel_bytes)(int32_t in);
-  /// Plain elements of a panel to the form that weight_gemm reads; false when they do not fit into
-  /// it, and the panel must say where they are (coded_panel.h). Null: plain is the form.
+  /// Plain elements of a panel to the form that weight_gemm reads, panel_bytes(in) bytes; false
+  /// when they do not fit into it: the panel's bytes are unspecified then, and it must say where
+  /// its elements are (coded_panel.h). Null: plain is the form.
   bool (*code_panel)(const void* elements, int32_t in, std::byte* panel);
   void (*weight_gemm)(const WeightGemmArgs&);
   /// Row `row` of a PackedMatrix as float, its n = in elements.

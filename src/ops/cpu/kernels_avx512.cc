@@ -18,9 +18,13 @@ namespace weft::ops::cpu::avx512 {
 
 namespace {
 
+/// Here, because a function whose address is taken is not inlined, and one of a header would be
+/// shared with files that are compiled for other processors.
+Bytes PanelBytes(int32_t in) { return CodedPanelBytes(in); }
+
 constexpr Kernels CodedTable() {
   Kernels table = kPlainTable<BFloat16Element>;
-  table.panel_bytes = CodedPanelBytes;
+  table.panel_bytes = PanelBytes;
   table.code_panel = CodePanel;
   table.weight_gemm = CodedGemm;
   table.unpack_row = DecodeRow;

@@ -13,7 +13,9 @@
 namespace weft::ops::cpu {
 
 /// A weight [out, in] in panels of sixteen rows of it, plain ([in / pair][16][pair], zero where the
-/// last panel has no row) or as `kernels` code them.
+/// last panel has no row) or as `kernels` code them. Every row must be set, once, before a product
+/// reads it. Panels that cannot be coded are kept on the heap, beside their unused place: without
+/// huge pages, and running out of memory there ends the process.
 class PackedMatrix final : public Matrix {
  public:
   /// `in` is a multiple of kPanelColumns.

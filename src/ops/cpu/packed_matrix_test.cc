@@ -11,6 +11,7 @@
 #include <random>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/bfloat16.h"
@@ -108,7 +109,7 @@ class PackedMatrixTest : public ::testing::TestWithParam<Variant> {
 
 TEST_P(PackedMatrixTest, RowsComeBackBitForBit) {
   for (const int32_t out : {16, 33, 100})
-    for (const int32_t in : {16, 48, 576})
+    for (const int32_t in : {16, 48, 576, 8192})
       for (const bool from_floats : {false, true}) {
         std::vector<BFloat16> values = Values(out, in);
         if (from_floats)  // Rounding makes NaNs quiet.
@@ -131,7 +132,7 @@ TEST_P(PackedMatrixTest, RowsComeBackBitForBit) {
 TEST_P(PackedMatrixTest, ProductsHaveTheBitsOfThoseWithPlainPanels) {
   if (GetParam().contents == Contents::kAnyBits) GTEST_SKIP() << "NaN and infinity meet";
   constexpr int32_t kMostRows = 200;
-  for (const int32_t in : {16, 576, 1600})
+  for (const int32_t in : {16, 576, 1600, 4096})
     for (const int32_t panels : {1, 2, 5}) {
       const int32_t out = panels * kPanelColumns;
       const std::vector<BFloat16> values = Values(out, in);
@@ -174,19 +175,57 @@ TEST_P(PackedMatrixTest, TrainedWeightsTakeThreeQuartersOfTheirSizeWhereTheyAreC
   EXPECT_NEAR(share, expected[static_cast<size_t>(GetParam().contents)], 0.005);
 }
 
-/// A panel has room for so many exceptions and not one more.
+/// A panel has room for so many exceptions and not one more, wherever they are.
 TEST_P(PackedMatrixTest, APanelIsCodedUpToItsLastException) {
   if (kernels().code_panel == nullptr) GTEST_SKIP() << "plain panels are its form";
   for (const int32_t in : {16, 576, 4096, 8192}) {
     std::vector<uint16_t> plain(static_cast<size_t>(in * kPanelColumns));
     for (size_t i = 0; i < plain.size(); ++i)
       plain[i] = static_cast<uint16_t>((0x3000 + i % 16 * 0x100) | (i * 31 % 256));
-    std::vector<std::byte> panel(static_cast<size_t>(CodedPanelBytes(in)));
+    const Bytes bytes = CodedPanelBytes(in);
+    std::vector<std::byte> panel(static_cast<size_t>(bytes), std::byte{0});
+    const auto expect_the_same = [&] {
+      std::vector<float> row(static_cast<size_t>(in));
+      for (int32_t lane = 0; lane < kPanelColumns; ++lane) {
+        kernels().unpack_row(panel.data(), bytes, lane, in, row.data());
+        for (int32_t k = 0; k < in; ++k)
+          ASSERT_EQ(std::bit_cast<uint32_t>(row[static_cast<size_t>(k)]) >> 16,
+                    plain[static_cast<size_t>((k / 2 * kPanelColumns + lane) * 2 + k % 2)]);
+      }
+    };
     for (int32_t strange = 0; strange <= MostExceptions(in); ++strange) {
       ASSERT_TRUE(kernels().code_panel(plain.data(), in, panel.data())) << strange << " of " << in;
-      plain[plain.size() - 1 - static_cast<size_t>(strange) * 7] = 0x0100;
+      expect_the_same();
+      // In turns from the first unit on and from the last one back, two or three in a half.
+      const auto place = static_cast<size_t>(strange / 2 * 29);
+      const size_t at = strange % 2 == 0 ? place : plain.size() - 1 - place;
+      plain[at] = static_cast<uint16_t>(0x0100 * (1 + strange % 5) + strange);
     }
     EXPECT_FALSE(kernels().code_panel(plain.data(), in, panel.data()));
+  }
+}
+
+TEST_P(PackedMatrixTest, ThreadsMaySetDifferentRowsAtOnce) {
+  constexpr int32_t kOut = 1024;
+  constexpr int32_t kIn = 48;
+  const std::vector<BFloat16> values = Values(kOut, kIn);
+  const auto made = std::move(PackedMatrix::Create(memory_, kernels(), dtype(), kOut, kIn)).value();
+  std::vector<std::thread> threads;
+  for (int32_t thread = 0; thread < 4; ++thread)
+    threads.emplace_back([&, thread] {
+      for (int32_t row = thread * kPanelColumns; row < kOut; row += 4 * kPanelColumns)
+        made->SetBFloat16Rows(row, kPanelColumns,
+                              std::span(values).subspan(static_cast<size_t>(row * kIn),
+                                                        static_cast<size_t>(kPanelColumns * kIn)));
+    });
+  for (std::thread& thread : threads) thread.join();
+  const auto& matrix = static_cast<const PackedMatrix&>(*made);
+  std::vector<float> read(kIn);
+  for (int32_t row = 0; row < kOut; ++row) {
+    kernels().unpack_row(matrix.Panel(0), matrix.panel_bytes(), row, kIn, read.data());
+    for (int32_t k = 0; k < kIn; ++k)
+      ASSERT_EQ(std::bit_cast<uint32_t>(read[static_cast<size_t>(k)]) >> 16,
+                values[static_cast<size_t>(row * kIn + k)].bits);
   }
 }
 

@@ -181,12 +181,8 @@ void UnpackRow(const std::byte* panels, Bytes panel_bytes, int32_t row, int32_t 
   const int32_t lane = row % kPanelColumns;
   alignas(64) typename E::Type some[kPanelColumns];
   for (int32_t k = 0; k < n; k += kPanelColumns) {
-    const int32_t count = n - k < kPanelColumns ? n - k : kPanelColumns;
-    for (int32_t i = 0; i < count; ++i)
+    for (int32_t i = 0; i < kPanelColumns; ++i)
       some[i] = panel[((k + i) / E::kPair * kPanelColumns + lane) * E::kPair + (k + i) % E::kPair];
-    float wide[kPanelColumns];
-    for (int32_t i = count; i < kPanelColumns; ++i) some[i] = 0;
-    Store(wide, E::LoadWide(some));
-    __builtin_memcpy(out + k, wide, static_cast<size_t>(count) * sizeof(float));
+    Store(out + k, E::LoadWide(some));
   }
 }
