@@ -38,6 +38,9 @@ Result<std::unique_ptr<Transformer>> Transformer::Create(const ModelConfig& conf
   WEFT_ASSIGN_OR_RETURN(ModelWeights loaded,
                         LoadWeights(config, *reader, *transformer->operators_, options.threads));
   transformer->weights_ = std::make_unique<ModelWeights>(std::move(loaded));
+  transformer->weight_density_ =
+      static_cast<double>(transformer->weights_->matrix_bytes()) /
+      static_cast<double>(MatrixElements(config) * SizeOf(options.dtype));
   return transformer;
 }
 
@@ -110,9 +113,7 @@ std::vector<ops::SampledToken> Transformer::Finish(StartedStep step, ops::StepTi
   if (profiler_ != nullptr) {
     const auto rows = static_cast<int32_t>(step.logits_rows.size());
     const int32_t calls = (rows + options_.max_logits_rows - 1) / options_.max_logits_rows;
-    const auto plain = static_cast<double>(MatrixElements(config_) * SizeOf(options_.dtype));
-    profiler_->End(
-        {step.sequences, rows, calls, static_cast<double>(weights_->matrix_bytes()) / plain});
+    profiler_->End({step.sequences, rows, calls, weight_density_});
   }
   return results;
 }

@@ -103,6 +103,7 @@ class Transformer {
   std::byte* arena_ = nullptr;
   std::unique_ptr<ops::Operators> operators_;
   std::unique_ptr<ModelWeights> weights_;
+  double weight_density_ = 1.0;       ///< See StepShape.
   StepProfiler* profiler_ = nullptr;  ///< Null: nobody asks.
   std::vector<size_t> places_;        ///< In `sampled`, of the samples of the step started last.
 };

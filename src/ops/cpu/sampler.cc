@@ -21,8 +21,7 @@ constexpr float kFirstReach = -8.0F;
 
 bool ChangesLogits(const SampleRow& row) {
   const SamplingParams& params = *row.params;
-  return params.frequency_penalty != 0.0F || params.presence_penalty != 0.0F ||
-         params.repetition_penalty != 1.0F || !params.logit_bias.empty() ||
+  return params.HasPenalties() || !params.logit_bias.empty() ||
          (row.forbidden != nullptr && !row.forbidden->empty());
 }
 
