@@ -143,6 +143,7 @@ bool CudaOperators::ComputeDeltas(LayerIndex layer, LoraOperator op,
   params.decode = lora_plan_.decode || mode_ == LaunchMode::kCapture;
   params.shared_limit = shared_limit_;
   params.multiprocessors = multiprocessors_;
+  params.programmatic = true;
   LaunchLora(params, stream_);
   return true;
 }

@@ -49,9 +49,9 @@ struct LoraParams {
   bool decode = true;
   int32_t multiprocessors = 0;
   int32_t shared_limit = 0;  ///< cudaDevAttrMaxSharedMemoryPerBlockOptin.
-  /// Launch so that the kernels' beginning overlaps the end of the one before them (compute
-  /// capability 9.0). The step, the tables and the tiles are then read before that kernel and the
-  /// one before it have finished: neither may write them.
+  /// Launch so that the kernels' beginning overlaps the end of the one before them, where the
+  /// device can (compute capability 9.0). The step, the tables and the tiles are then read before
+  /// that kernel and the one before it have finished: neither may write them.
   bool programmatic = false;
 };
 
