@@ -40,6 +40,7 @@ __global__ void __launch_bounds__(kMergeWarps* kLanes) MergeParts(const Merge me
   const int64_t first = merge.begin[index];
   const int count = merge.count[index];
   AwaitKernelBefore();
+  AdmitKernelBehind();
   float max = -INFINITY;
   for (int part = lane; part < count; part += kLanes)
     max = fmaxf(max, merge.partial_log2[(first + part) * merge.heads + head]);

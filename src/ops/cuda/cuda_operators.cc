@@ -97,6 +97,7 @@ Status CudaOperators::Allocate() {
   int highest = 0;
   WEFT_CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&lowest, &highest));
   WEFT_CUDA_CHECK(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, highest));
+  adapter_stream_.Create(highest);
   WEFT_ASSIGN_OR_RETURN(gemm_,
                         Gemm::Create(device_, {options_.deterministic, options_.measured_folder}));
   WEFT_ASSIGN_OR_RETURN(weight_arena_,
@@ -121,6 +122,7 @@ Status CudaOperators::Allocate() {
   const std::pair<std::byte**, Bytes> parts[] = {{&x, rows * config_.hidden * 4},
                                                  {&h_, rows * h_width * element},
                                                  {&wide_, rows * wide * element},
+                                                 {&deltas_, rows * wide * element},
                                                  {&queries_, rows * query_size * element},
                                                  {&rope, rows * config_.head_dim * 4},
                                                  {&logits, logits_rows * logits_stride_ * 4},
@@ -218,7 +220,7 @@ void CudaOperators::BeginStep(const StepRows& step) {
   kind_ = {rows_, lora_plan_.any};
   mode_ = decode ? graphs_.Begin(kind_, stream_) : LaunchMode::kEager;
   if (mode_ == LaunchMode::kReplay) {
-    if (lora_plan_.any) pending_delta_ = wide_;  // As ProjectDown of the last layer leaves it.
+    if (lora_plan_.any) pending_delta_ = deltas_;  // As ProjectDown of the last layer leaves it.
   } else {
     LaunchRope();
   }

@@ -17,9 +17,11 @@
 #include "ops/cuda/cuda_tile_packer.h"
 #include "ops/cuda/decode_graphs.h"
 #include "ops/cuda/gemm.h"
+#include "ops/cuda/lora_kernels.h"
 #include "ops/cuda/lora_step.h"
 #include "ops/cuda/sample_plan.h"
 #include "ops/cuda/sampler.h"
+#include "ops/cuda/side_stream.h"
 #include "ops/cuda/step_metadata.h"
 #include "ops/cuda/step_results.h"
 #include "ops/operators.h"
@@ -79,14 +81,19 @@ class CudaOperators final : public Operators {
   void EndLayers();
 
   /// out [rows_, sum of the matrices' out] = h times the matrices side by side, plus what `out`
-  /// holds where `add`. One product where they lie one after the other.
-  void Project(std::span<const CudaMatrix* const> matrices, DType out_dtype, std::byte* out,
-               bool add);
-  /// Where rows of the step use adapters: wide_ [rows_, sum of the matrices' out] = what they add
-  /// to these projections of h, zero in other rows; returns true. Else does nothing.
-  bool ComputeDeltas(LayerIndex layer, LoraOperator op,
-                     std::span<const CudaMatrix* const> matrices);
-  /// x += weight * h + bias; the adapters' part stays in wide_ until the next norm adds it.
+  /// holds where `add`. Where rows of the step use adapters, also deltas_, of as many elements:
+  /// what they add to these projections of h, zero in other rows. Returns deltas_, or null when
+  /// nothing is to be added.
+  const std::byte* Project(LayerIndex layer, LoraOperator op,
+                           std::span<const CudaMatrix* const> matrices, DType out_dtype,
+                           std::byte* out, bool add);
+  /// The products that a projection takes: one where the matrices lie one after the other.
+  std::vector<GemmParams> ProductsOf(std::span<const CudaMatrix* const> matrices, DType out_dtype,
+                                     std::byte* out, bool add) const;
+  void Launch(std::span<const GemmParams> products);
+  LoraParams DeltasOf(LayerIndex layer, LoraOperator op,
+                      std::span<const CudaMatrix* const> matrices) const;
+  /// x += weight * h + bias; the adapters' part stays in deltas_ until the next norm adds it.
   void ProjectIntoResidual(LayerIndex layer, LoraOperator op, const CudaMatrix& weight,
                            std::span<const float> bias);
 
@@ -95,6 +102,7 @@ class CudaOperators final : public Operators {
   const OperatorsOptions options_;
   const CudaTilePacker packer_;
   cudaStream_t stream_ = nullptr;
+  SideStream adapter_stream_;
   std::unique_ptr<Gemm> gemm_;
   std::unique_ptr<WeightArena> weight_arena_;
   DeviceVectors vectors_;
@@ -111,6 +119,7 @@ class CudaOperators final : public Operators {
   float* x_ = nullptr;            ///< [padded rows, hidden]
   std::byte* h_ = nullptr;        ///< [padded rows, width of what it holds]
   std::byte* wide_ = nullptr;     ///< What q, k, v or gate, up put out, side by side.
+  std::byte* deltas_ = nullptr;   ///< What adapters add to a projection, as wide_ lies.
   std::byte* queries_ = nullptr;  ///< [padded rows, heads, head_dim]
   float* rope_ = nullptr;         ///< [padded rows, head_dim]: cos, sin
   float* logits_ = nullptr;       ///< [padded logits rows, logits_stride_]

@@ -22,10 +22,8 @@ bool Adjacent(std::span<const CudaMatrix* const> matrices) {
 
 }  // namespace
 
-void CudaOperators::Project(std::span<const CudaMatrix* const> matrices, DType out_dtype,
-                            std::byte* out, bool add) {
-  int32_t width = 0;
-  for (const CudaMatrix* matrix : matrices) width += matrix->out();
+std::vector<GemmParams> CudaOperators::ProductsOf(std::span<const CudaMatrix* const> matrices,
+                                                  DType out_dtype, std::byte* out, bool add) const {
   GemmParams product;
   product.dtype = options_.dtype;
   product.out_dtype = out_dtype;
@@ -33,32 +31,63 @@ void CudaOperators::Project(std::span<const CudaMatrix* const> matrices, DType o
   product.rows = rows_;
   product.in = h_width_;
   product.h_stride = h_width_;
-  product.d_stride = width;
-  product.beside_adapters = lora_plan_.any;
-  const auto launch = [&](const CudaMatrix& matrix, int32_t rows_of_weight) {
+  for (const CudaMatrix* matrix : matrices) product.d_stride += matrix->out();
+  std::vector<GemmParams> products;
+  const auto append = [&](const CudaMatrix& matrix, int64_t rows_of_weight) {
     WEFT_CHECK(matrix.in() == h_width_);
     product.weight = matrix.data();
     product.d = out;
     product.c = add ? out : nullptr;
-    product.out = rows_of_weight;
-    gemm_->Launch(product, stream_);
+    product.out = static_cast<int32_t>(rows_of_weight);
+    products.push_back(product);
     out += rows_of_weight * SizeOf(out_dtype);
   };
   // Side by side their outputs are one row; apart, each takes its columns of it.
   if (Adjacent(matrices)) {
-    launch(*matrices.front(), width);
+    append(*matrices.front(), product.d_stride);
   } else {
-    for (const CudaMatrix* matrix : matrices) launch(*matrix, matrix->out());
+    for (const CudaMatrix* matrix : matrices) append(*matrix, matrix->out());
   }
+  return products;
+}
+
+void CudaOperators::Launch(std::span<const GemmParams> products) {
+  for (const GemmParams& product : products) gemm_->Launch(product, stream_);
+}
+
+const std::byte* CudaOperators::Project(LayerIndex layer, LoraOperator op,
+                                        std::span<const CudaMatrix* const> matrices,
+                                        DType out_dtype, std::byte* out, bool add) {
+  const std::vector<GemmParams> products = ProductsOf(matrices, out_dtype, out, add);
+  if (!lora_plan_.any) {
+    Launch(products);
+    return nullptr;
+  }
+  LoraParams deltas = DeltasOf(layer, op, matrices);
+  // A product of its own for steps with adapters would make a row's bits depend on its neighbours.
+  const bool together = !options_.deterministic && !lora_plan_.prefill && products.size() == 1 &&
+                        RunsWithLora(products.front(), shared_limit_);
+  if (together) {
+    deltas.base = products.front();
+    LaunchLora(deltas, stream_);
+  } else if (mode_ == LaunchMode::kCapture) {
+    deltas.programmatic = false;  // It comes behind an event, not a kernel.
+    LaunchLora(deltas, adapter_stream_.Fork(stream_));
+    Launch(products);
+    adapter_stream_.Join(stream_);
+  } else {
+    LaunchLora(deltas, stream_);
+    Launch(products);
+  }
+  return deltas_;
 }
 
 void CudaOperators::ProjectQkv(LayerIndex layer, const AttentionWeights& weights) {
   if (mode_ == LaunchMode::kReplay) return;
   const std::array matrices = {Cuda(weights.q), Cuda(weights.k), Cuda(weights.v)};
-  const bool adapted = ComputeDeltas(layer, LoraOperator::kQkv, matrices);
-  Project(matrices, options_.dtype, wide_, adapted);
   FinishHeadsParams params;
   params.dtype = options_.dtype;
+  params.delta = Project(layer, LoraOperator::kQkv, matrices, options_.dtype, wide_, false);
   params.qkv = wide_;
   params.q_bias = vectors_.Get(weights.q_bias, stream_);
   params.k_bias = vectors_.Get(weights.k_bias, stream_);
@@ -88,10 +117,9 @@ void CudaOperators::ProjectOutput(LayerIndex layer, const AttentionWeights& weig
 void CudaOperators::ProjectGateUp(LayerIndex layer, const MlpWeights& weights) {
   if (mode_ == LaunchMode::kReplay) return;
   const std::array matrices = {Cuda(weights.gate), Cuda(weights.up)};
-  const bool adapted = ComputeDeltas(layer, LoraOperator::kGateUp, matrices);
-  Project(matrices, options_.dtype, wide_, adapted);
   SiluMultiplyParams params;
   params.dtype = options_.dtype;
+  params.delta = Project(layer, LoraOperator::kGateUp, matrices, options_.dtype, wide_, false);
   params.gate_up = wide_;
   params.out = h_;
   params.rows = rows_;
@@ -115,13 +143,12 @@ void CudaOperators::ProjectIntoResidual(LayerIndex layer, LoraOperator op, const
   params.width = config_.hidden;
   if (params.bias != nullptr) LaunchAddBias(params, stream_);
   const std::array matrices = {&weight};
-  if (ComputeDeltas(layer, op, matrices)) pending_delta_ = wide_;
-  Project(matrices, DType::kFloat32, reinterpret_cast<std::byte*>(x_), true);
+  pending_delta_ =
+      Project(layer, op, matrices, DType::kFloat32, reinterpret_cast<std::byte*>(x_), true);
 }
 
-bool CudaOperators::ComputeDeltas(LayerIndex layer, LoraOperator op,
-                                  std::span<const CudaMatrix* const> matrices) {
-  if (!lora_plan_.any) return false;
+LoraParams CudaOperators::DeltasOf(LayerIndex layer, LoraOperator op,
+                                   std::span<const CudaMatrix* const> matrices) const {
   LoraParams params;
   params.step = metadata_.Device<LoraStep>(lora_step_);
   params.row_numbers = metadata_.Device<int32_t>(lora_row_numbers_);
@@ -133,7 +160,7 @@ bool CudaOperators::ComputeDeltas(LayerIndex layer, LoraOperator op,
   params.in = h_width_;
   int32_t width = 0;
   for (const CudaMatrix* matrix : matrices) width += matrix->out();
-  auto* y = reinterpret_cast<__nv_bfloat16*>(wide_);
+  auto* y = reinterpret_cast<__nv_bfloat16*>(deltas_);
   for (size_t i = 0; i < matrices.size(); ++i) {
     params.delta[i] = {y, width, matrices[i]->out()};
     y += matrices[i]->out();
@@ -143,8 +170,8 @@ bool CudaOperators::ComputeDeltas(LayerIndex layer, LoraOperator op,
   params.decode = lora_plan_.decode || mode_ == LaunchMode::kCapture;
   params.shared_limit = shared_limit_;
   params.multiprocessors = multiprocessors_;
-  LaunchLora(params, stream_);
-  return true;
+  params.programmatic = true;
+  return params;
 }
 
 void CudaOperators::Attend(LayerIndex layer) {

@@ -196,9 +196,8 @@ bool Gemm::Takes(const GemmParams& params, const Plan& plan, const GemmAlgorithm
 }
 
 const Gemm::Plan& Gemm::PlanFor(const GemmParams& params, cudaStream_t stream) {
-  const GemmShape shape{params.dtype,    params.out_dtype, params.c != nullptr,
-                        params.rows,     params.out,       params.in,
-                        params.h_stride, params.d_stride,  params.beside_adapters};
+  const GemmShape shape{params.dtype, params.out_dtype, params.c != nullptr, params.rows,
+                        params.out,   params.in,        params.h_stride,     params.d_stride};
   std::unique_ptr<Plan>& plan = plans_[shape];
   if (plan == nullptr) {
     plan = MakePlan(params);
@@ -222,10 +221,7 @@ void Gemm::Choose(const GemmParams& params, const GemmShape& shape, Plan& plan,
   auto candidates = Candidates(plan, stopwatch_ != nullptr ? kCandidates : 1);
   plan.algorithm = candidates.front();
   if (stopwatch_ == nullptr) return;
-  // What is measured has no adapters' kernels around it. Beside them this kernel did harm: a step
-  // of one row with one adapter took 6.62 ms on an H200, 6.28 with the library's products; without
-  // adapters it takes 4.46 instead of 4.79.
-  if (SkinnyGemmServes(params) && !params.beside_adapters) candidates.push_back(kSkinny);
+  if (SkinnyGemmServes(params)) candidates.push_back(kSkinny);
   plan.algorithm = Measure(params, plan, candidates, stream);
   choices_[shape] = plan.algorithm;
   ++measured_;

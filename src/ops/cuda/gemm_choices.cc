@@ -17,19 +17,18 @@
 namespace weft::ops::cuda {
 namespace {
 
-constexpr std::string_view kFormat = "weft gemm choices 2";
+constexpr std::string_view kFormat = "weft gemm choices 3";
 constexpr Bytes kMostBytes = 4 * kMiB;  ///< Some ten thousand choices.
-constexpr size_t kShapeNumbers = 9;
+constexpr size_t kShapeNumbers = 8;
 
 std::string Head(const GemmMachine& machine) {
   return fmt::format("{}\ngpu {}\ncublaslt {}\n", kFormat, machine.gpu, machine.cublaslt);
 }
 
 std::string Line(const GemmShape& shape, const GemmAlgorithm& algorithm) {
-  std::string line =
-      fmt::format("{} {} {} {} {} {} {} {} {}", static_cast<int>(shape.dtype),
-                  static_cast<int>(shape.out_dtype), shape.add ? 1 : 0, shape.rows, shape.out,
-                  shape.in, shape.h_stride, shape.d_stride, shape.beside_adapters ? 1 : 0);
+  std::string line = fmt::format("{} {} {} {} {} {} {} {}", static_cast<int>(shape.dtype),
+                                 static_cast<int>(shape.out_dtype), shape.add ? 1 : 0, shape.rows,
+                                 shape.out, shape.in, shape.h_stride, shape.d_stride);
   for (const uint64_t word : algorithm) line += fmt::format(" {:016x}", word);
   return line + '\n';
 }
@@ -65,8 +64,7 @@ bool ParseLine(std::string_view line, GemmShape* shape, GemmAlgorithm* algorithm
             static_cast<int32_t>(numbers[4]),
             static_cast<int32_t>(numbers[5]),
             numbers[6],
-            numbers[7],
-            numbers[8] != 0};
+            numbers[7]};
   // Written again it must be the same: no number was too large, nothing follows.
   const std::string again = Line(*shape, *algorithm);
   return std::string_view(again).substr(0, again.size() - 1) == whole;

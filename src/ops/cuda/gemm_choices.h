@@ -22,7 +22,6 @@ struct GemmShape {
   int32_t in = 0;
   int64_t h_stride = 0;
   int64_t d_stride = 0;
-  bool beside_adapters = false;
   auto operator<=>(const GemmShape&) const = default;
 };
 

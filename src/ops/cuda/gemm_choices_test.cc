@@ -21,7 +21,6 @@ GemmChoices SomeChoices() {
     shape.in = 4096;
     shape.h_stride = int64_t{1} << 40;
     shape.d_stride = 6144;
-    shape.beside_adapters = rows % 3 == 2;
     for (uint64_t word = 0; word < 8; ++word)
       choices[shape][word] = word * 0x1234567890abcdef * static_cast<uint64_t>(rows);
   }

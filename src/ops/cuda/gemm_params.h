@@ -20,8 +20,6 @@ struct GemmParams {
   int32_t in = 0;
   int64_t h_stride = 0;
   int64_t d_stride = 0;  ///< Of c as well.
-  /// The kernels around it are those of adapters: chosen apart from the same product without.
-  bool beside_adapters = false;
 };
 
 }  // namespace weft::ops::cuda

@@ -82,12 +82,20 @@ __global__ void __launch_bounds__(kWarps * 32) FinishHeads(FinishHeadsParams par
   const bool is_q = head < params.heads;
   const bool is_v = head >= params.heads + params.kv_heads;
   const int half = params.head_dim / 2;
-  const T* from = static_cast<const T*>(params.qkv) + (int64_t{row} * all + head) * params.head_dim;
+  const int64_t first = (int64_t{row} * all + head) * params.head_dim;
+  const T* from = static_cast<const T*>(params.qkv) + first;
   Head values;
   ForPairs(half, [&](int p, int d) {
     values.low[p] = ToFloat(from[d]);
     values.high[p] = ToFloat(from[half + d]);
   });
+  if (params.delta != nullptr) {
+    const T* delta = static_cast<const T*>(params.delta) + first;
+    ForPairs(half, [&](int p, int d) {
+      values.low[p] += ToFloat(delta[d]);
+      values.high[p] += ToFloat(delta[half + d]);
+    });
+  }
   const float* bias = is_q ? params.q_bias : is_v ? params.v_bias : params.k_bias;
   if (bias != nullptr) {
     bias += (is_q ? head : (head - params.heads) % params.kv_heads) * params.head_dim;

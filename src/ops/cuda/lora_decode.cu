@@ -1,102 +1,16 @@
-#include "ops/cuda/lora_decode.cuh"
-#include "ops/cuda/lora_decode_expand.cuh"
-#include "ops/cuda/lora_decode_feed.cuh"
-#include "ops/cuda/lora_decode_shrink.cuh"
+#include "ops/cuda/lora_decode_block.cuh"
 #include "ops/cuda/lora_launch.cuh"
 
 namespace weft::ops::cuda {
 namespace {
 
-/// Units of one entry whose sums this block has written and not yet told of.
-struct Untold {
-  int number = 0;
-  uint32_t units = 0;
-};
-
-/// Synchronises the consumers.
-__device__ void Tell(const LoraParams& params, Untold& untold) {
-  if (untold.units == 0) return;
-  SynchroniseConsumers();
-  if (threadIdx.x == 0)
-    AddArrived(ArrivedUnits(params, params.layer) + untold.number, untold.units);
-  untold.units = 0;
-}
-
-/// The next layer's counters, which nobody uses now.
-__device__ void ClearArrived(const LoraParams& params) {
-  if (blockIdx.x != 0 || static_cast<int>(threadIdx.x) >= kMaxLoraEntries) return;
-  ArrivedUnits(params, params.layer + 1)[threadIdx.x] = 0;
-}
-static_assert(kMaxLoraEntries <= kConsumers);
-
-__device__ void ConsumeShrink(const LoraParams& params, DecodeShared& shared, Consumer& consumer) {
-  RowChain chain;
-  Untold untold;
-  for (;;) {
-    const StageWork& work = consumer.Take();
-    const StagePart part = work.part;
-    if (part.kind != StageKind::kShrink) break;
-    if (part.number != untold.number) Tell(params, untold);
-    ShrinkStage(params, work, part, consumer, chain, shared.chains);
-    untold.number = part.number;
-    ++untold.units;
-  }
-  Tell(params, untold);
-}
-
-__device__ void ConsumeExpand(const LoraParams& params, DecodeShared& shared, Consumer& consumer) {
-  OutSums carried = {};
-  ExpandRows rows;
-  for (;;) {
-    const StageWork& work = consumer.Take();
-    const StagePart part = work.part;
-    if (part.kind == StageKind::kEnd) break;
-    if (part.kind == StageKind::kZeros) {
-      StoreZeros(params, work);
-      consumer.AwaitWeights();
-      consumer.Release();
-      continue;
-    }
-    if (part.number != rows.number) {
-      AwaitSums(params, work, shared.sums);
-      rows = FindExpandRows(params, work, 0, shared.sums);
-    }
-    consumer.AwaitWeights();
-    if (rows.shape == DecodeOut(1))
-      ExpandStage<1>(params, work, part, consumer, shared.sums, rows, carried);
-    else if (rows.shape == DecodeOut(2))
-      ExpandStage<2>(params, work, part, consumer, shared.sums, rows, carried);
-    else if (rows.shape == DecodeOut(4))
-      ExpandStage<4>(params, work, part, consumer, shared.sums, rows, carried);
-    else
-      ExpandStage<8>(params, work, part, consumer, shared.sums, rows, carried);
-  }
-}
-
 __global__ void __launch_bounds__(kDecodeThreads, 2)
     LoraDecode(const __grid_constant__ LoraParams params) {
   extern __shared__ __align__(128) std::byte memory[];
   auto& shared = *reinterpret_cast<DecodeShared*>(memory);
-  if (threadIdx.x == 0) {
-    for (int stage = 0; stage < kRingStages; ++stage) {
-      InitBarrier(&shared.described[stage], kWarp);
-      InitBarrier(&shared.full[stage], kFullArrivals);
-      InitBarrier(&shared.empty[stage], kConsumerWarps);
-    }
-    BarriersAreReady();
-  }
+  if (threadIdx.x == 0) InitBarriers(shared);
   __syncthreads();
-  if (threadIdx.x >= kConsumers) {
-    Feeder(params, shared).Run();
-    return;
-  }
-  // The next kernel waits for this one, which waits for the one before: it may start right away.
-  LetNextKernelStart();
-  WaitForKernelBefore();
-  ClearArrived(params);
-  Consumer consumer(shared);
-  ConsumeShrink(params, shared, consumer);
-  ConsumeExpand(params, shared, consumer);
+  RunDecode(params, shared);
 }
 
 }  // namespace

@@ -109,9 +109,10 @@ class Copier {
 #pragma unroll
       for (int t = 0; t < kSlabTiles; ++t) {
         const int rank_tile = key.pass * kSlabTiles + t;
+        const bool there = rank_tile < found.module.tiles;
         CopyWanted(to + t / 4 * kFactorBytes + FactorOffset(line, t % 4 * 2 + half),
-                   sums + (rank_tile * rows + row) * kLoraTile + half * kVector, true,
-                   row < rows && rank_tile < found.module.tiles);
+                   sums + (there ? (rank_tile * rows + row) * kLoraTile + half * kVector : 0),
+                   there, row < rows);
       }
     }
     uint64_t* full = &barriers_.full_sums[sums_place_.stage];
@@ -127,15 +128,17 @@ class Copier {
 #pragma unroll
     for (int t = 0; t < kSlabTiles; ++t) {
       const int width = WidthOf(found.module, first_tile + t);
-      if (width == 0) break;
-      const auto* b = reinterpret_cast<const __nv_bfloat16*>(__ldg(&found.tiles[first_tile + t].b));
+      const bool there = half * kVector < width;
+      const auto* b = params_.x;  // Any address, where there is nothing to copy.
+      if (there)
+        b = reinterpret_cast<const __nv_bfloat16*>(__ldg(&found.tiles[first_tile + t].b)) +
+            half * kVector;
 #pragma unroll
       for (int i = 0; i < kLines; ++i) {
         const int line = static_cast<int>(threadIdx.x) / 2 + i * (kWarpgroup / 2);
         const int out = first_out + line;
-        const bool there = half * kVector < width;
         CopyWanted(to + t / 4 * kFactorBytes + FactorOffset(LineOfOut(line), t % 4 * 2 + half),
-                   b + out * width + (there ? half * kVector : 0), there, out < tile.out);
+                   b + (there ? out * width : 0), there, out < tile.out);
       }
     }
   }
@@ -172,10 +175,9 @@ class Multiplier {
       const Tile tile = TileOf(params_, found);
       for (int side = 0; side < tile.sides; ++side) {
         GroupSums acc;
-        if (found.module.tiles == 0) Clear(acc);
         for (int pass = 0; pass < tile.passes; ++pass) {
           TakeSums(found, {found.number, tile.first_row, pass});
-          MultiplySlab(found.module.tiles - pass * kSlabTiles, pass > 0, acc);
+          MultiplySlab(pass > 0, acc);
         }
         Store(tile.first_out + side * kSide, tile.out, acc);
       }
@@ -184,13 +186,6 @@ class Multiplier {
 
  private:
   __device__ int Group() const { return static_cast<int>(threadIdx.x) / kWarpgroup - 1; }
-  __device__ static void Clear(GroupSums& acc) {
-#pragma unroll
-    for (int j = 0; j < 16; ++j)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) acc[j][i] = 0.0F;
-  }
-
   __device__ void TakeSums(const LoraUnit& found, const SumsKey& key) {
     if (key == key_) return;
     if (key_.number >= 0) {
@@ -216,14 +211,15 @@ class Multiplier {
     }
   }
 
-  __device__ void MultiplySlab(int tiles, bool add, GroupSums& acc) {
+  /// All tiles that a slab has room for, since those that do not exist are zeros: a product that
+  /// depends on a condition would wait for the one before.
+  __device__ void MultiplySlab(bool add, GroupSums& acc) {
     Wait(&barriers_.full_weights[place_.stage], place_.parity);
     const uint32_t sums = slabs_ + sums_place_.stage * kSlabBytes + Group() * 64 * kFactorRow;
     const uint32_t weights = slabs_ + (kSumSlabs + place_.stage) * kSlabBytes;
     BeginProducts();
 #pragma unroll
     for (int t = 0; t < kSlabTiles; ++t) {
-      if (t >= tiles) break;
       const int at = t / 4 * kFactorBytes + t % 4 * 32;
       StartProduct(acc, sums + at, weights + at, add || t > 0);
     }

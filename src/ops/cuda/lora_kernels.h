@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "ops/cuda/gemm_params.h"
 #include "ops/cuda/lora_work.h"
 
 // y[row, :] += scaling * B (A x[row]) for every row's own adapter, as bf16 deltas that the base
@@ -41,6 +42,9 @@ struct LoraParams {
   int32_t in = 0;                    ///< A multiple of 8.
   LoraDelta delta[kMaxOperatorProjections];
   float* scratch = nullptr;  ///< LoraScratchFloats; 16-byte aligned.
+  /// A product of x with the base model's weight to be computed in the decode kernel's launch, for
+  /// which RunsWithLora. Without a weight: none.
+  GemmParams base;
 
   /// LoraStepPlan's: whether to launch the prefill kernels. A captured graph leaves it false and
   /// takes only steps without prefill groups.
@@ -49,14 +53,18 @@ struct LoraParams {
   bool decode = true;
   int32_t multiprocessors = 0;
   int32_t shared_limit = 0;  ///< cudaDevAttrMaxSharedMemoryPerBlockOptin.
-  /// Launch so that the kernels' beginning overlaps the end of the one before them (compute
-  /// capability 9.0). The step, the tables and the tiles are then read before that kernel and the
-  /// one before it have finished: neither may write them.
+  /// Launch so that the kernels' beginning overlaps the end of the one before them, where the
+  /// device can (compute capability 9.0). The step, the tables and the tiles are then read before
+  /// that kernel and the one before it have finished: neither may write them.
   bool programmatic = false;
 };
 
 /// Once for each device, before the first launch: the shared memory that the kernels need.
 cudaError_t PrepareLoraKernels(int32_t shared_limit);
+
+/// Whether the adapters' decode kernel can take the product along, and both then take less time:
+/// on Hopper, bf16, at most 16 rows. Its sums are in another order than other kernels'.
+bool RunsWithLora(const GemmParams& product, int32_t shared_limit);
 
 void LaunchLora(const LoraParams& params, cudaStream_t stream);
 

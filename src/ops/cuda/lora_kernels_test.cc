@@ -133,7 +133,12 @@ class LoraCase {
       }
   }
 
+  /// Element k of row `row` of x.
+  float X(int op, int row, int k) const { return x_[op][static_cast<size_t>(row * in(op) + k)]; }
+  int32_t shared_limit() const { return shared_; }
+
   bool programmatic = false;
+  GemmParams base;  ///< Of the launches; its h is their x.
 
  private:
   std::vector<uint16_t> GatherX(int op, int rows, std::span<const int> x_rows) const {
@@ -154,6 +159,11 @@ class LoraCase {
     params.multiprocessors = processors_;
     params.shared_limit = shared_;
     params.programmatic = programmatic;
+    params.base = base;
+    params.base.h = params.x;
+    params.base.h_stride = params.x_stride;
+    params.base.rows = rows;
+    params.base.in = params.in;
     std::vector<std::unique_ptr<PoisonedBuffer<uint16_t>>> deltas;
     for (int i = 0; i < kOperatorProjections[op]; ++i) {
       const int stride = out(op, i) + kPadding;
@@ -330,6 +340,71 @@ TEST_P(LoraKernels, RoundingTheInnerSumsAddsLittle) {
   printf("relative error: %.2e; of rounding the exact delta alone: %.2e\n", std::sqrt(error / size),
          std::sqrt(rounded_error / size));
   EXPECT_LE(std::sqrt(error / size), 3.5e-3);
+}
+
+/// The deltas of a decode of `rows` rows with a base product along: the same bits as without; and
+/// the product against sums in double.
+template <typename T>
+void CheckWithBase(LoraCase& test, int op, int rows, int out, bool add) {
+  SCOPED_TRACE(testing::Message() << "operator " << op << ", " << rows << " rows, " << out
+                                  << " outputs of " << sizeof(T) << " bytes, added: " << add);
+  const int in = test.in(op);
+  const int stride = out + kPadding;
+  std::mt19937 random(11);
+  std::normal_distribution<float> normal;
+  std::vector<__nv_bfloat16> weight(static_cast<size_t>(out * in));
+  for (__nv_bfloat16& value : weight) value = __float2bfloat16(normal(random));
+  PoisonedBuffer<__nv_bfloat16> device_weight(weight.size());
+  device_weight.Set(weight);
+  PoisonedBuffer<T> d(static_cast<size_t>((rows + 1) * stride));
+  if (add) d.Set(std::vector<T>(static_cast<size_t>((rows + 1) * stride), T(3.0F)));
+  const std::vector<Sequence> sequences = {{(rows + 1) / 2, 0}, {rows / 2, 1}};
+  const auto used = std::span(sequences).first(rows > 1 ? 2 : 1);
+  test.base = {};
+  const std::vector<Bits> expected = test.Run(op, 1, used);
+  test.base.out_dtype = sizeof(T) == 4 ? DType::kFloat32 : DType::kBFloat16;
+  test.base.weight = device_weight.data();
+  test.base.c = add ? d.data() : nullptr;
+  test.base.d = d.data();
+  test.base.out = out;
+  test.base.d_stride = stride;
+  ASSERT_EQ(test.Run(op, 1, used), expected);
+  const std::vector<T> after = d.Get();
+  for (int row = 0; row <= rows; ++row)
+    for (int o = 0; o < stride; ++o) {
+      const auto got = static_cast<float>(after[static_cast<size_t>(row * stride + o)]);
+      if (row == rows || o >= out) {
+        ASSERT_TRUE(add ? got == 3.0F : std::isnan(got)) << "row " << row << " out " << o;
+        continue;
+      }
+      double right = add ? 3.0 : 0.0;
+      for (int k = 0; k < in; ++k)
+        right +=
+            double{test.X(op, row, k)} * __bfloat162float(weight[static_cast<size_t>(o * in + k)]);
+      ASSERT_NEAR(got, right, 1e-3 + (sizeof(T) == 4 ? 0.0 : std::abs(right) / 256))
+          << "row " << row << " out " << o;
+    }
+}
+
+TEST_P(LoraKernels, TakeABaseProductAlong) {
+  LoraCase test(Shape(576, 192, 1536), 16, 7);
+  test.programmatic = GetParam();
+  test.AddAdapter({24});
+  test.AddAdapter({128});
+  GemmParams product;
+  product.rows = 16;
+  product.in = product.h_stride = 576;
+  product.out = 208;
+  if (!RunsWithLora(product, test.shared_limit())) GTEST_SKIP() << "not on this GPU";
+  product.rows = 17;
+  EXPECT_FALSE(RunsWithLora(product, test.shared_limit()));
+  // Fewer tiles than blocks, more, and of either width.
+  for (const int out : {208, 4384})
+    for (const int rows : {1, 7, 8, 9, 16}) {
+      CheckWithBase<float>(test, 3, rows, out, true);
+      CheckWithBase<__nv_bfloat16>(test, 0, rows, out, false);
+      if (testing::Test::HasFatalFailure()) return;
+    }
 }
 
 }  // namespace

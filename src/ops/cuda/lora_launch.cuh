@@ -5,6 +5,16 @@
 
 namespace weft::ops::cuda {
 
+/// Whether kernels can be launched beside the end of the one before.
+inline bool CanOverlap() {
+  int device = 0;
+  int major = 0;
+  WEFT_CHECK(cudaGetDevice(&device) == cudaSuccess);
+  WEFT_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
+             cudaSuccess);
+  return major >= 9;
+}
+
 /// Launches a persistent grid.
 inline void LaunchKernel(void (*kernel)(LoraParams), const LoraParams& params, LoraWork work,
                          int threads, size_t shared_bytes, cudaStream_t stream) {
@@ -17,7 +27,7 @@ inline void LaunchKernel(void (*kernel)(LoraParams), const LoraParams& params, L
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
   config.attrs = &attribute;
-  config.numAttrs = params.programmatic ? 1 : 0;
+  config.numAttrs = params.programmatic && CanOverlap() ? 1 : 0;
   WEFT_CHECK(cudaLaunchKernelEx(&config, kernel, params) == cudaSuccess);
 }
 

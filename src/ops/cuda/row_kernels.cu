@@ -23,8 +23,8 @@ __global__ void Embed(const T* table, const int32_t* tokens, const int32_t* chos
 }
 
 /// s = x + delta of a row, eight at a time.
-template <typename T>
-__device__ void LoadSum(const float* x, const T* delta, float* values) {
+template <typename X, typename T>
+__device__ void LoadSum(const X* x, const T* delta, float* values) {
   LoadEight(x, values);
   if (delta == nullptr) return;
   float added[8];
@@ -76,16 +76,17 @@ __global__ void __launch_bounds__(kThreads) RmsNorm(RmsNormParams params) {
 }
 
 template <typename T>
-__global__ void SiluMultiply(const T* gate_up, T* out, int32_t width) {
+__global__ void SiluMultiply(const T* gate_up, const T* delta, T* out, int32_t width) {
   const int i = static_cast<int>(blockIdx.y * kThreads + threadIdx.x) * 8;
   AwaitKernelBefore();
   AdmitKernelBehind();
   if (i >= width) return;
-  const T* row = gate_up + int64_t{blockIdx.x} * 2 * width;
+  const int64_t gates = int64_t{blockIdx.x} * 2 * width + i;
+  const int64_t ups = gates + width;
   float gate[8];
   float up[8];
-  LoadEight(row + i, gate);
-  LoadEight(row + width + i, up);
+  LoadSum(gate_up + gates, delta != nullptr ? delta + gates : nullptr, gate);
+  LoadSum(gate_up + ups, delta != nullptr ? delta + ups : nullptr, up);
 #pragma unroll
   for (int j = 0; j < 8; ++j) gate[j] = gate[j] / (1.0F + __expf(-gate[j])) * up[j];
   StoreEight(gate, out + int64_t{blockIdx.x} * width + i);
@@ -122,8 +123,8 @@ void LaunchSiluMultiply(const SiluMultiplyParams& params, cudaStream_t stream) {
   WithElement(params.dtype, [&](auto element) {
     using T = decltype(element);
     LaunchOverlapped(SiluMultiply<T>, grid, dim3(kThreads), 0, stream,
-                     static_cast<const T*>(params.gate_up), static_cast<T*>(params.out),
-                     params.width);
+                     static_cast<const T*>(params.gate_up), static_cast<const T*>(params.delta),
+                     static_cast<T*>(params.out), params.width);
   });
 }
 

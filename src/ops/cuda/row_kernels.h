@@ -39,10 +39,11 @@ struct RmsNormParams {
 };
 void LaunchRmsNorm(const RmsNormParams& params, cudaStream_t stream);
 
-/// out = silu(gate) * up, of rows that hold gate and then up.
+/// out = silu(gate) * up, of rows that hold gate and then up, each plus what adapters add to it.
 struct SiluMultiplyParams {
   DType dtype = DType::kBFloat16;
   const void* gate_up = nullptr;  ///< [rows, 2 * width]
+  const void* delta = nullptr;    ///< [rows, 2 * width], or null
   void* out = nullptr;            ///< [rows, width]
   int32_t rows = 0;
   int32_t width = 0;  ///< A multiple of 8.

@@ -112,25 +112,40 @@ TEST_P(RowKernelsTest, RmsNormAddsTheDeltaAndKeepsTheSum) {
     }
 }
 
-TEST_P(RowKernelsTest, SiluMultiplyAndBias) {
+TEST_P(RowKernelsTest, SiluMultiplyWithAndWithoutDeltas) {
   const auto gate_up = RandomElements(2 * size(), 3.0F, dtype(), 5);
+  const auto delta = RandomElements(2 * size(), 1.0F, dtype(), 13);
   const PoisonedElements device_gate_up(dtype(), gate_up);
-  const PoisonedElements out(dtype(), size());
-  LaunchSiluMultiply({dtype(), device_gate_up.data(), out.data(), rows(), width()}, nullptr);
+  const PoisonedElements device_delta(dtype(), delta);
+  const auto columns = static_cast<size_t>(width());
+  for (const bool with_delta : {false, true}) {
+    const PoisonedElements out(dtype(), size());
+    SiluMultiplyParams params;
+    params.dtype = dtype();
+    params.gate_up = device_gate_up.data();
+    params.delta = with_delta ? device_delta.data() : nullptr;
+    params.out = out.data();
+    params.rows = rows();
+    params.width = width();
+    LaunchSiluMultiply(params, nullptr);
+    const auto actual = out.Get();
+    const auto sum = [&](size_t i) { return double{gate_up[i]} + (with_delta ? delta[i] : 0.0F); };
+    for (size_t i = 0; i < size(); ++i) {
+      const size_t at = i / columns * 2 * columns + i % columns;
+      ExpectClose(dtype(), sum(at) / (1.0 + std::exp(-sum(at))) * sum(at + columns), actual[i]);
+    }
+  }
+}
+
+TEST_P(RowKernelsTest, BiasIsAdded) {
   const auto bias = RandomElements(static_cast<size_t>(width()), 1.0F, DType::kFloat32, 6);
   const auto x = RandomElements(size(), 1.0F, DType::kFloat32, 7);
   const PoisonedElements device_bias(DType::kFloat32, bias);
   const PoisonedElements device_x(DType::kFloat32, x);
   LaunchAddBias({device_bias.data<float>(), device_x.data<float>(), rows(), width()}, nullptr);
-  const auto actual = out.Get();
   const auto biased = device_x.Get();
-  const auto columns = static_cast<size_t>(width());
-  for (size_t i = 0; i < size(); ++i) {
-    const size_t at = i / columns * 2 * columns + i % columns;
-    const double gate = gate_up[at];
-    ExpectClose(dtype(), gate / (1.0 + std::exp(-gate)) * gate_up[at + columns], actual[i]);
-    ASSERT_EQ(biased[i], x[i] + bias[i % columns]);
-  }
+  for (size_t i = 0; i < size(); ++i)
+    ASSERT_EQ(biased[i], x[i] + bias[i % static_cast<size_t>(width())]);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -178,6 +193,7 @@ std::vector<double> FinishedHead(const float* from, const float* bias, const flo
 struct HeadRows {
   HeadRows(DType dtype, int32_t rows, size_t dim, size_t heads, int32_t slot_count)
       : qkv(RandomElements(static_cast<size_t>(rows) * heads * dim, 1.0F, dtype, 8)),
+        delta(RandomElements(qkv.size(), 1.0F, dtype, 14)),
         bias(RandomElements(heads * dim, 1.0F, DType::kFloat32, 9)),
         norm(RandomElements(dim, 1.0F, DType::kFloat32, 10)),
         frequencies(RandomElements(dim / 2, 0.1F, DType::kFloat32, 11)) {
@@ -187,7 +203,7 @@ struct HeadRows {
     }
   }
 
-  std::vector<float> qkv, bias, norm, frequencies;
+  std::vector<float> qkv, delta, bias, norm, frequencies;
   std::vector<int32_t> positions, slots;
 };
 
@@ -207,7 +223,7 @@ TEST_P(HeadKernelsTest, RopeRowsAreCosinesThenSines) {
   }
 }
 
-TEST_P(HeadKernelsTest, HeadsAreBiasedNormedTurnedAndStored) {
+TEST_P(HeadKernelsTest, HeadsAreAddedToNormedTurnedAndStored) {
   constexpr int32_t kAll = kHeads + 2 * kKvHeads;
   constexpr size_t kRegion = size_t{kPerPage} * kKvHeads;
   const auto dim = static_cast<size_t>(head_dim());
@@ -215,6 +231,9 @@ TEST_P(HeadKernelsTest, HeadsAreBiasedNormedTurnedAndStored) {
   const HeadRows in(dtype(), rows(), dim, kAll, kPages * kPerPage);
   const auto turns = RandomElements(row_count * dim, 1.0F, DType::kFloat32, 12);
   const PoisonedElements qkv(dtype(), in.qkv);
+  const PoisonedElements delta(dtype(), in.delta);
+  std::vector<float> sums;
+  for (size_t i = 0; i < in.qkv.size(); ++i) sums.push_back(in.qkv[i] + in.delta[i]);
   const PoisonedElements bias(DType::kFloat32, in.bias);
   const PoisonedElements norm(DType::kFloat32, in.norm);
   const PoisonedElements rope(DType::kFloat32, turns);
@@ -226,6 +245,7 @@ TEST_P(HeadKernelsTest, HeadsAreBiasedNormedTurnedAndStored) {
     params.dtype = dtype();
     params.qkv = qkv.data();
     if (!plain) {
+      params.delta = delta.data();
       params.q_bias = bias.data<float>();
       params.k_bias = params.q_bias + kHeads * dim;
       params.v_bias = params.k_bias + kKvHeads * dim;
@@ -252,10 +272,10 @@ TEST_P(HeadKernelsTest, HeadsAreBiasedNormedTurnedAndStored) {
     for (size_t row = 0; row < row_count; ++row)
       for (size_t head = 0; head < kAll; ++head) {
         const bool is_v = head >= kHeads + kKvHeads;
-        const auto expected =
-            FinishedHead(&in.qkv[(row * kAll + head) * dim], plain ? nullptr : &in.bias[head * dim],
-                         plain || is_v ? nullptr : in.norm.data(),
-                         plain || is_v ? nullptr : &turns[row * dim], head_dim());
+        const auto expected = FinishedHead(&(plain ? in.qkv : sums)[(row * kAll + head) * dim],
+                                           plain ? nullptr : &in.bias[head * dim],
+                                           plain || is_v ? nullptr : in.norm.data(),
+                                           plain || is_v ? nullptr : &turns[row * dim], head_dim());
         const auto slot = static_cast<size_t>(in.slots[row]);
         const size_t region = (slot / kPerPage * 2 + (is_v ? 1 : 0)) * kRegion;
         const float* actual =
