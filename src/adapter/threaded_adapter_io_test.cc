@@ -7,11 +7,36 @@
 
 #include "adapter/adapter_table.h"
 #include "adapter/memory_files_for_test.h"
+#include "device/device_for_test.h"
 
 namespace weft::adapter {
 namespace {
 
 constexpr Bytes kPage = 8192;
+
+std::vector<std::byte*> PagesIn(const device::Buffer& buffer, int32_t count) {
+  std::vector<std::byte*> pages;
+  for (int32_t page = 0; page < count; ++page) pages.push_back(buffer.data() + page * kPage);
+  return pages;
+}
+
+/// As many poisoned bytes in the device's memory.
+device::Buffer PoisonedOn(device::Device& device, Bytes bytes) {
+  device::Buffer buffer = std::move(device.AllocateDevice(bytes)).value();
+  const auto stream = device.CreateStream(device::StreamPriority::kCopy, "poison");
+  stream->Fill(buffer.data(), device::kPoison, bytes);
+  stream->Synchronize();
+  return buffer;
+}
+
+/// A copy in the host's memory of what lies on the device.
+device::Buffer ReadBack(device::Device& device, const device::Buffer& buffer) {
+  device::Buffer host = std::move(device.AllocateHost(buffer.size())).value();
+  const auto stream = device.CreateStream(device::StreamPriority::kCopy, "read-back");
+  stream->Copy(host.data(), buffer.data(), buffer.size());
+  stream->Synchronize();
+  return host;
+}
 
 TEST(ThreadedAdapterIo, BringsAnAdapterFromItsFilesToTheDevice) {
   const ModelConfig model = SmallModel();
@@ -19,7 +44,7 @@ TEST(ThreadedAdapterIo, BringsAnAdapterFromItsFilesToTheDevice) {
   AdapterFolder folder(model, 20, checkpoint::StoredType::kF16, 4);
   folder.WriteTo(files, "/a");
   const PlainPacker packer(DType::kBFloat16);
-  const auto device = device::CreateCpuDevice();
+  const auto device = device::CreateDeviceForTest();
   const SteadyClock clock;
   std::promise<AdapterOpened> opened_promise;
   std::promise<AdapterRead> read_promise;
@@ -34,25 +59,30 @@ TEST(ThreadedAdapterIo, BringsAnAdapterFromItsFilesToTheDevice) {
   io.Open(OpenJob{kVersion, "/a"});
   const auto opened = *opened_promise.get_future().get().opened;
 
-  TestPages host(opened->layout.pages, kPage);
+  const int32_t count = opened->layout.pages;
+  const Bytes bytes = count * kPage;
+  const device::Buffer host = std::move(device->AllocateHost(bytes)).value();
   const auto flag = std::make_shared<CancelFlag>(false);
-  io.Read(ReadJob{kVersion, opened, host.addresses(), flag});
+  io.Read(ReadJob{kVersion, opened, PagesIn(host, count), flag});
   ASSERT_TRUE(read_promise.get_future().get().status.ok());
 
   // The device's pages lie the other way round.
-  TestPages device_pages(opened->layout.pages, kPage);
-  std::vector<std::byte*> to = device_pages.addresses();
+  const device::Buffer device_pages = PoisonedOn(*device, bytes);
+  std::vector<std::byte*> to = PagesIn(device_pages, count);
   std::ranges::reverse(to);
-  const std::vector<std::byte*> from = host.addresses();
+  const std::vector<std::byte*> from = PagesIn(host, count);
   io.Copy(CopyJob{kVersion, {from.begin(), from.end()}, to, CopyUrgency::kPrefetch, flag});
   io.Promote(kVersion);
   const AdapterCopied copied = copied_promise.get_future().get();
   ASSERT_TRUE(copied.status.ok());
-  EXPECT_EQ(copied.bytes, Bytes{opened->layout.pages} * kPage);
+  EXPECT_EQ(copied.bytes, bytes);
   EXPECT_EQ(io.copied_bytes(), copied.bytes);
   EXPECT_GT(io.copy_busy(), Duration::zero());
 
-  const ops::AdapterTable table = BuildAdapterTable(opened->layout, model, to);
+  const device::Buffer arrived = ReadBack(*device, device_pages);
+  std::vector<std::byte*> pages = PagesIn(arrived, count);
+  std::ranges::reverse(pages);
+  const ops::AdapterTable table = BuildAdapterTable(opened->layout, model, pages);
   const ops::LoraModule& module = table.Module(LayerIndex(3), Projection::kGate);
   ASSERT_EQ(module.tiles.size(), 2U);
   EXPECT_FLOAT_EQ(module.scaling, 32.0F / 20.0F);
@@ -71,7 +101,7 @@ TEST(ThreadedAdapterIo, AfterStopEveryJobIsAnsweredAtOnce) {
   MemoryFiles files;
   AdapterFolder(model, 4, checkpoint::StoredType::kF16, 4).WriteTo(files, "/a");
   const PlainPacker packer(DType::kBFloat16);
-  const auto device = device::CreateCpuDevice();
+  const auto device = device::CreateDeviceForTest();
   const SteadyClock clock;
   int cancelled = 0;
   const auto count = [&](const Error& error) { cancelled += error.code == ErrorCode::kCancelled; };

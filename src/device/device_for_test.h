@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <string_view>
@@ -9,17 +10,24 @@
 #include "device/device.h"
 
 // For tests: the device that they run on, by the environment: WEFT_TEST_DEVICE=cuda, or the CPU.
+// Another value, or no GPU where one is asked for, ends the test program: it never passes on the
+// other device.
 namespace weft::device {
 
 inline bool TestsRunOnCuda() {
-  const char* name = std::getenv("WEFT_TEST_DEVICE");
-  return name != nullptr && std::string_view(name) == "cuda";
+  const char* value = std::getenv("WEFT_TEST_DEVICE");
+  const std::string_view name = value == nullptr ? "cpu" : value;
+  if (name != "cpu" && name != "cuda")
+    std::fprintf(stderr, "WEFT_TEST_DEVICE is '%s'; it may be cpu or cuda\n", value);
+  WEFT_CHECK(name == "cpu" || name == "cuda");
+  return name == "cuda";
 }
 
 inline std::unique_ptr<Device> CreateDeviceForTest() {
   if (!TestsRunOnCuda()) return CreateCpuDevice();
   auto created = CreateCudaDevice();
-  if (!created.ok()) std::fprintf(stderr, "%s\n", created.error().message.c_str());
+  if (!created.ok())
+    std::fprintf(stderr, "WEFT_TEST_DEVICE=cuda: %s\n", created.error().message.c_str());
   return std::move(created).value();
 }
 

@@ -339,7 +339,7 @@ INSTANTIATE_TEST_SUITE_P(Kernels, TransformerTest,
 TEST(TransformerErrorTest, SaysWhichTensorIsMissingOrWrong) {
   const ModelConfig config = SmallConfig();
   const auto tensors = naive::RandomModel(config, DType::kFloat32, 1);
-  const auto device = device::CreateCpuDevice();
+  const auto device = device::CreateDeviceForTest();
   tensors->Add("model.layers.1.mlp.up_proj.weight", {3, 64}, std::vector<float>(192));
   auto wrong = Transformer::Create(config, tensors.get(), *device, {});
   ASSERT_FALSE(wrong.ok());
@@ -357,7 +357,7 @@ TEST(TransformerErrorTest, SaysWhichTensorIsMissingOrWrong) {
 TEST(TransformerErrorTest, RefusesHeadsNoKernelTakes) {
   ModelConfig config = SmallConfig();
   config.head_dim = 20;
-  const auto device = device::CreateCpuDevice();
+  const auto device = device::CreateDeviceForTest();
   auto created = Transformer::Create(config, nullptr, *device, {});
   ASSERT_FALSE(created.ok());
   EXPECT_EQ(created.error().code, ErrorCode::kUnsupported);

@@ -8,11 +8,14 @@ import shutil
 import openai
 import pytest
 
-from weft_server import WeftServer
+from weft_server import DEVICE, WeftServer
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 MODEL = DATA / "models" / "llama"
 ADAPTERS = ("r8", "r3", "rslora")
+
+float32 = pytest.mark.skipif(DEVICE == "cuda", reason="compares float32, which CUDA does not compute; "
+                             "test_devices_agree.py compares bfloat16")
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +40,9 @@ def adapter_path(name: str) -> str:
     return str(DATA / "adapters" / name)
 
 
+ADAPTER_FLAGS = [f"{name}={adapter_path(name)}" for name in ADAPTERS]
+
+
 def expected(path: pathlib.Path) -> list[dict]:
     """Prompts with what transformers or PEFT made of them."""
     return json.loads((path / "expected.json").read_text())["prompts"]
@@ -47,9 +53,9 @@ def start(binary, model_dir, tmp_path_factory):
     """Starts a server with further flags; all are stopped at the end."""
     running = []
 
-    def start_one(*flags: str) -> WeftServer:
+    def start_one(*flags: str, **where: str) -> WeftServer:
         log = tmp_path_factory.mktemp("log") / "weft.log"
-        server = WeftServer(binary, model_dir, log, *flags)
+        server = WeftServer(binary, model_dir, log, *flags, **where)
         running.append(server)
         return server
 
@@ -60,9 +66,9 @@ def start(binary, model_dir, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(start) -> WeftServer:
-    """The server that most tests share; they leave it as they found it."""
-    paths = [f"{name}={adapter_path(name)}" for name in ADAPTERS]
-    return start("--lora-paths", *paths)
+    """The server that most tests share; they leave it as they found it. Its answers are compared with each other,
+    so it is deterministic, which a GPU is only when told to."""
+    return start("--deterministic", "--lora-paths", *ADAPTER_FLAGS)
 
 
 @pytest.fixture(scope="session")

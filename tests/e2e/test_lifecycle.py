@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 
-from weft_server import WeftServer, wait_for
+from weft_server import DEVICE, WeftServer, on_device, wait_for
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 
@@ -55,8 +55,9 @@ def test_port_in_use_is_a_clear_error(binary, model_dir):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = subprocess.run([binary, "serve", "--model-path", str(model_dir), "--device", "cpu",
-                               "--port", str(port)], capture_output=True, text=True, timeout=60)
+        flags = on_device(DEVICE, None, ["--port", str(port)])
+        done = subprocess.run([binary, "serve", "--model-path", str(model_dir), *flags],
+                              capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "in use" in done.stderr
 

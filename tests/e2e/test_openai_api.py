@@ -5,7 +5,7 @@ import math
 import openai
 import pytest
 
-from conftest import ADAPTERS, DATA, MODEL, adapter_path, expected
+from conftest import ADAPTERS, DATA, MODEL, adapter_path, expected, float32
 
 PROMPT = "once upon a time"
 LOGPROB_TOLERANCE = 1e-3
@@ -83,6 +83,7 @@ def test_stop_string_is_not_in_the_text(client):
     assert reply.choices[0].finish_reason == "stop"
 
 
+@float32
 @pytest.mark.parametrize("entry", [e for e in expected(MODEL) if len(e["ids"]) > 1],
                          ids=lambda entry: f"{len(entry['ids'])} tokens")
 def test_echoed_logprobs_equal_transformers(client, entry):
@@ -130,6 +131,7 @@ def test_every_way_to_name_an_adapter_is_the_same(client):
     assert by_name != complete(client).choices[0].text
 
 
+@float32
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_adapters_logprobs_equal_pefts(client, adapter):
     for entry in expected(DATA / "adapters" / adapter):

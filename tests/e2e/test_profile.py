@@ -2,6 +2,10 @@
 
 import pytest
 
+from weft_server import DEVICE
+
+cpu_only = pytest.mark.skipif(DEVICE == "cuda", reason="--profile measures and times processors")
+
 
 @pytest.fixture(scope="module")
 def server(start):
@@ -19,6 +23,7 @@ def profile(server) -> dict:
     return reply.json()
 
 
+@cpu_only
 def test_profile_counts_what_a_request_computed(server):
     before = profile(server)["steps"]
     generate(server, "the quick brown fox", 9)
@@ -34,6 +39,7 @@ def test_profile_counts_what_a_request_computed(server):
                for name in ("qkv", "attention", "gate-up", "down", "logits", "sample", "plan"))
 
 
+@cpu_only
 def test_profile_is_a_table_for_people(server):
     generate(server, "the", 2)
     reply = server.get("/profile")
@@ -48,6 +54,7 @@ def test_without_the_flag_it_says_how(start):
     assert "--profile" in reply.text
 
 
+@cpu_only
 def test_the_table_is_printed_at_exit(start):
     server = start("--profile")
     generate(server, "the", 4)

@@ -5,10 +5,12 @@ import threading
 
 import pytest
 
-from conftest import ADAPTERS, DATA, MODEL, adapter_path, expected
+from conftest import ADAPTERS, DATA, MODEL, adapter_path, expected, float32
 from weft_server import wait_for
 
 GREEDY = {"temperature": 0, "max_new_tokens": 8, "ignore_eos": True}
+# Work that a GPU too has for a while: 512 sequences, of which 64 at a time are in a step.
+LONG = {"text": ["hello"] * 4, "sampling_params": GREEDY | {"max_new_tokens": 200, "n": 128}}
 LEAD = 0.05  # Greedy choices nearer than this to the next best are not compared.
 
 
@@ -63,6 +65,7 @@ def test_batch_of_adapters_equals_one_by_one(server):
     assert {frame["index"] for frame in streamed} == set(range(len(names)))
 
 
+@float32
 @pytest.mark.parametrize("folder, adapter",
                          [(MODEL, None)] + [(DATA / "adapters" / a, a) for a in ADAPTERS])
 def test_greedy_tokens_equal_the_references(server, folder, adapter):
@@ -118,21 +121,19 @@ def test_prefix_is_found_again(server):
 
 def test_abort_by_rid(server):
     replies = []
-    params = GREEDY | {"max_new_tokens": 200, "n": 64}
-    thread = threading.Thread(target=lambda: replies.append(
-        generate(server, text="hello", rid="to-abort", sampling_params=params)))
+    rids = [f"to-abort-{i}" for i in range(len(LONG["text"]))]
+    thread = threading.Thread(target=lambda: replies.append(generate(server, rid=rids, **LONG)))
     thread.start()
     wait_for(lambda: server.metric("vllm:num_requests_running") > 0, what="the request's start")
-    assert server.post("/abort_request", {"rid": "to-abort"}).status_code == 200
+    for rid in rids:
+        assert server.post("/abort_request", {"rid": rid}).status_code == 200
     thread.join(timeout=30)
     assert "abort" in {reply["meta_info"]["finish_reason"]["type"] for reply in replies[0]}
 
 
 def test_hang_up_ends_the_request(server):
     aborted = server.metric("weft:requests_total", finish_reason="abort")
-    body = {"text": "hello", "stream": True,
-            "sampling_params": GREEDY | {"max_new_tokens": 200, "n": 16}}
-    with server.post("/generate", body, stream=True) as reply:
+    with server.post("/generate", LONG | {"stream": True}, stream=True) as reply:
         next(reply.iter_lines())
     wait_for(lambda: server.metric("vllm:num_requests_running") == 0, what="an idle engine")
     assert server.metric("weft:requests_total", finish_reason="abort") > aborted

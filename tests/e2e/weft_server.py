@@ -1,5 +1,6 @@
 """Starts and stops `weft serve` for tests."""
 
+import os
 import pathlib
 import signal
 import socket
@@ -9,6 +10,17 @@ import time
 import requests
 
 START_SECONDS = 60
+DEVICE = os.environ.get("WEFT_TEST_DEVICE", "cpu")  # As in src/device/device_for_test.h.
+DTYPES = {"cpu": "float32", "cuda": "bfloat16"}  # What each is tested in; CUDA computes in nothing else.
+if DEVICE not in DTYPES:
+    raise RuntimeError(f"WEFT_TEST_DEVICE is '{DEVICE}'; it may be {' or '.join(DTYPES)}")
+
+
+def on_device(device: str, dtype: str | None, flags) -> list[str]:
+    """`flags` with those for the device. A GPU's default pool is nearly all of its memory, which several servers
+    cannot have at once: they get what a CPU's would be."""
+    pool = ["--kv-memory", "1GiB"] if device == "cuda" and "--kv-memory" not in flags else []
+    return ["--device", device, "--dtype", dtype or DTYPES[device], *pool, *flags]
 
 
 def free_port() -> int:
@@ -21,13 +33,13 @@ class WeftServer:
     """A running server. `url` is its address; `log` the file with what it wrote."""
 
     def __init__(self, binary: str, model_dir: pathlib.Path, log: pathlib.Path, *flags: str,
-                 dtype: str = "float32"):
+                 device: str = DEVICE, dtype: str | None = None):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
         command = [binary, "serve", "--model-path", str(model_dir), "--served-model-name", "tiny",
-                   "--host", "127.0.0.1", "--port", str(self.port), "--device", "cpu",
-                   "--dtype", dtype, *flags]
+                   "--host", "127.0.0.1", "--port", str(self.port),
+                   *on_device(device, dtype, flags)]
         self.process = subprocess.Popen(command, stdout=open(log, "wb"),
                                         stderr=subprocess.STDOUT)
         self._wait_until_healthy()
