@@ -107,7 +107,6 @@ StartedStep Transformer::Start(const ForwardBatch& batch) {
 std::vector<ops::SampledToken> Transformer::Finish(StartedStep step, ops::StepTimes* times) {
   const ops::StepTimes measured = operators_->AwaitStep();
   if (times != nullptr) *times = measured;
-  if (steps_at_once() > 1) Lap(StepPart::kSample);  // Else sampling has waited.
   std::vector<ops::SampledToken> results(step.sampled.size());
   for (size_t i = 0; i < results.size(); ++i) results[step.order[i]] = std::move(step.sampled[i]);
   if (profiler_ != nullptr) {

@@ -8,6 +8,8 @@ import subprocess
 import threading
 import time
 
+import pytest
+
 from weft_server import DEVICE, WeftServer, on_device, wait_for
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
@@ -68,6 +70,14 @@ def test_cuda_without_a_gpu_is_a_clear_error(binary, model_dir):
     assert done.returncode == 1
     assert "--device cuda" in done.stderr and "--device cpu" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(DEVICE != "cuda", reason="asks for more than a GPU has")
+def test_more_kv_memory_than_the_gpu_has_is_a_clear_error(binary, model_dir):
+    done = subprocess.run([binary, "serve", "--model-path", str(model_dir), "--device", "cuda", "--kv-memory", "2TiB",
+                           "--port", "0"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "--kv-memory" in done.stderr
 
 
 def test_many_streams_at_once(server):

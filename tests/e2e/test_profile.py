@@ -1,5 +1,7 @@
 """`--profile`: where steps spend their time, live and at exit."""
 
+import subprocess
+
 import pytest
 
 from weft_server import DEVICE
@@ -60,3 +62,11 @@ def test_the_table_is_printed_at_exit(start):
     generate(server, "the", 4)
     assert server.stop() == 0
     assert "decode steps: 3, 1.0 rows" in server.log.read_text()
+
+
+@pytest.mark.skipif(DEVICE != "cuda", reason="refused on GPUs alone")
+def test_profile_on_a_gpu_is_a_clear_error(binary, model_dir):
+    done = subprocess.run([binary, "serve", "--model-path", str(model_dir), "--device", "cuda", "--profile",
+                           "--kv-memory", "1GiB", "--port", "0"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "--profile" in done.stderr and "--trace" in done.stderr
