@@ -22,7 +22,7 @@ namespace weft::adapter {
 
 struct CopierOptions {
   Bytes page_bytes = 0;
-  Bytes piece_bytes = 4 * kMiB;  ///< Neighbouring pages are merged to at most this much.
+  Bytes piece_bytes = 8 * kMiB;  ///< Neighbouring pages are merged to at most this much.
   int in_flight = 4;             ///< Most pieces given to the device at once.
   Bytes bytes_per_second = 0;    ///< `--lora-copy-bandwidth`; 0: no cap.
 };

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.skipif(DEVICE == "cpu", reason="there is one device onl
 
 TOKENS = 24
 CLEAR_LEAD = 0.1  # Between the logits of the best two, on the CPU.
-TOLERANCE = 0.2  # Of one log-probability, as in src/model/backends_test.cc.
+TOLERANCE = 0.4  # Of one log-probability: in bfloat16 transformers itself is up to 0.41 from its float32 here.
 FOLDERS = {None: MODEL} | {name: DATA / "adapters" / name for name in ADAPTERS}
 
 

@@ -49,7 +49,7 @@ class BaseProduct {
   __device__ static void InitBarriers(Shared& shared) {
     for (int stage = 0; stage < kStages; ++stage) {
       InitBarrier(&shared.full[stage], kWarp);
-      InitBarrier(&shared.empty[stage], kBaseWarps);
+      InitBarrier(&shared.empty[stage], kBaseWarps * kWarpArrivals);
     }
   }
 
@@ -91,8 +91,7 @@ class BaseProduct {
       for (int first = 0; first < params_.in; first += kColumns) {
         Wait(&shared_.full[place_.stage], place_.parity);
         MultiplyStage(first, coming);
-        __syncwarp();
-        if (lane_ == 0) Arrive(&shared_.empty[place_.stage]);
+        ArriveAsWarp(&shared_.empty[place_.stage]);
         place_.Advance();
       }
       Finish(tile);

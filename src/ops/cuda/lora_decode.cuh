@@ -91,8 +91,7 @@ class Consumer {
   __device__ uint32_t weights() const { return SharedAddress(shared_.ring[place_.stage]); }
   /// This warp has read what it needs of it.
   __device__ void Release() {
-    __syncwarp();
-    if (threadIdx.x % kWarp == 0) Arrive(&shared_.empty[place_.stage]);
+    ArriveAsWarp(&shared_.empty[place_.stage]);
     place_.Advance();
   }
 

@@ -82,7 +82,7 @@ __device__ inline void InitBarriers(DecodeShared& shared) {
   for (int stage = 0; stage < kRingStages; ++stage) {
     InitBarrier(&shared.described[stage], kWarp);
     InitBarrier(&shared.full[stage], kFullArrivals);
-    InitBarrier(&shared.empty[stage], kConsumerWarps);
+    InitBarrier(&shared.empty[stage], kConsumerWarps * kWarpArrivals);
   }
   BarriersAreReady();
 }

@@ -189,7 +189,7 @@ class Multiplier {
   __device__ void TakeSums(const LoraUnit& found, const SumsKey& key) {
     if (key == key_) return;
     if (key_.number >= 0) {
-      if (threadIdx.x % kWarp == 0) Arrive(&barriers_.empty_sums[sums_place_.stage]);
+      ArriveAsWarp(&barriers_.empty_sums[sums_place_.stage]);
       sums_place_.Advance();
     }
     Wait(&barriers_.full_sums[sums_place_.stage], sums_place_.parity);
@@ -224,7 +224,7 @@ class Multiplier {
       StartProduct(acc, sums + at, weights + at, add || t > 0);
     }
     EndProducts(acc);
-    if (threadIdx.x % kWarp == 0) Arrive(&barriers_.empty_weights[place_.stage]);
+    ArriveAsWarp(&barriers_.empty_weights[place_.stage]);
     place_.Advance();
   }
 
@@ -263,11 +263,11 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
   if (threadIdx.x == 0) {
     for (int slab = 0; slab < kSumSlabs; ++slab) {
       InitBarrier(&barriers.full_sums[slab], kWarpgroup);
-      InitBarrier(&barriers.empty_sums[slab], kMultiplierWarps);
+      InitBarrier(&barriers.empty_sums[slab], kMultiplierWarps * kWarpArrivals);
     }
     for (int slab = 0; slab < kWeightSlabs; ++slab) {
       InitBarrier(&barriers.full_weights[slab], kWarpgroup);
-      InitBarrier(&barriers.empty_weights[slab], kMultiplierWarps);
+      InitBarrier(&barriers.empty_weights[slab], kMultiplierWarps * kWarpArrivals);
     }
   }
   __syncthreads();

@@ -155,7 +155,7 @@ __device__ void MultiplyTiles(const LoraParams& params, uint32_t slabs, Barriers
         StartProduct(acc, x + at, a + at, step > 0);
       }
       EndProducts(acc);
-      if (threadIdx.x % kWarp == 0) Arrive(&barriers.empty[place.stage]);
+      ArriveAsWarp(&barriers.empty[place.stage]);
       place.Advance();
 #pragma unroll
       for (int j = 0; j < 16; ++j)
@@ -175,7 +175,7 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
   if (threadIdx.x == 0)
     for (int stage = 0; stage < kStages; ++stage) {
       InitBarrier(&barriers.full[stage], kWarpgroup);
-      InitBarrier(&barriers.empty[stage], kMultiplierWarps);
+      InitBarrier(&barriers.empty[stage], kMultiplierWarps * kWarpArrivals);
     }
   __syncthreads();
   WaitForKernelBefore();

@@ -37,6 +37,19 @@ __device__ inline void Arrive(uint64_t* barrier) {
                : "memory");
 }
 
+/// racecheck knows only that those who arrive have come so far: for it, every lane does.
+#ifdef WEFT_RACECHECK
+constexpr int kWarpArrivals = kWarp;
+#else
+constexpr int kWarpArrivals = 1;
+#endif
+
+/// A whole warp has come so far: kWarpArrivals.
+__device__ inline void ArriveAsWarp(uint64_t* barrier) {
+  __syncwarp();
+  if (static_cast<int>(threadIdx.x) % kWarp < kWarpArrivals) Arrive(barrier);
+}
+
 /// Until the phase of `parity` is over.
 __device__ inline void Wait(uint64_t* barrier, int parity) {
   uint32_t done = 0;
