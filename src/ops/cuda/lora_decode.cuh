@@ -28,6 +28,8 @@ static_assert(kRingStageBytes >= kPassTiles * DecodeOut(kPassTiles) * kPieceByte
 static_assert(kLoraSplit == kConsumerWarps * kLoraChain, "A warp sums a chain.");
 
 constexpr int kRingStages = 3;
+/// Where a block may have less shared memory than that takes (compute capability 8.6 and 8.9).
+constexpr int kFewRingStages = 2;
 
 /// A x of a group's rows, finished: [row][rank], rows padded against bank conflicts.
 constexpr int SumStride(int tiles) { return tiles * kLoraTile + kVector; }
@@ -61,25 +63,28 @@ struct StageWork {
   int numbers[kMostDecodeRows];  ///< The rows', in x and delta.
 };
 
+template <int kStages>
 struct DecodeShared {
-  alignas(128) std::byte ring[kRingStages][kRingStageBytes];
+  alignas(128) std::byte ring[kStages][kRingStageBytes];
   /// A block is done with its share of the shrink before it begins to expand.
   union alignas(16) {
     ChainSums chains;
     __nv_bfloat16 sums[kSumsElements];
   };
-  StageWork work[kRingStages];
-  uint64_t described[kRingStages];
-  uint64_t full[kRingStages];
-  uint64_t empty[kRingStages];
+  StageWork work[kStages];
+  uint64_t described[kStages];
+  uint64_t full[kStages];
+  uint64_t empty[kStages];
 };
 /// Two blocks and the kilobyte that each costs besides.
-static_assert(2 * (sizeof(DecodeShared) + 1024) <= 228 * 1024);
+static_assert(2 * (sizeof(DecodeShared<kRingStages>) + 1024) <= 228 * 1024);
+static_assert(sizeof(DecodeShared<kFewRingStages>) <= 99 * 1024);
 
 /// A consumer's place in the ring.
+template <int kStages>
 class Consumer {
  public:
-  __device__ explicit Consumer(DecodeShared& shared) : shared_(shared) {}
+  __device__ explicit Consumer(DecodeShared<kStages>& shared) : shared_(shared) {}
 
   /// Waits to hear what is in a stage, the same until Release.
   __device__ const StageWork& Take() {
@@ -96,8 +101,8 @@ class Consumer {
   }
 
  private:
-  DecodeShared& shared_;
-  RingPlace<kRingStages> place_;
+  DecodeShared<kStages>& shared_;
+  RingPlace<kStages> place_;
 };
 
 /// Of the consumers alone.
@@ -121,7 +126,7 @@ __device__ inline uint32_t ReadArrived(const uint32_t* arrived) {
   return units;
 }
 
-cudaError_t PrepareDecode();
+cudaError_t PrepareDecode(int32_t shared_limit);
 void LaunchDecode(const LoraParams& params, cudaStream_t stream);
 
 }  // namespace weft::ops::cuda

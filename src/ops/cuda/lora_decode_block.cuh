@@ -31,8 +31,9 @@ __device__ inline void ClearArrived(const LoraParams& params) {
 }
 static_assert(kMaxLoraEntries <= kConsumers);
 
-__device__ inline void ConsumeShrink(const LoraParams& params, DecodeShared& shared,
-                                     Consumer& consumer) {
+template <int kStages>
+__device__ inline void ConsumeShrink(const LoraParams& params, DecodeShared<kStages>& shared,
+                                     Consumer<kStages>& consumer) {
   RowChain chain;
   Untold untold;
   for (;;) {
@@ -47,8 +48,9 @@ __device__ inline void ConsumeShrink(const LoraParams& params, DecodeShared& sha
   Tell(params, untold);
 }
 
-__device__ inline void ConsumeExpand(const LoraParams& params, DecodeShared& shared,
-                                     Consumer& consumer) {
+template <int kStages>
+__device__ inline void ConsumeExpand(const LoraParams& params, DecodeShared<kStages>& shared,
+                                     Consumer<kStages>& consumer) {
   OutSums carried = {};
   ExpandRows rows;
   for (;;) {
@@ -78,8 +80,9 @@ __device__ inline void ConsumeExpand(const LoraParams& params, DecodeShared& sha
 }
 
 /// By one thread, before the block synchronises.
-__device__ inline void InitBarriers(DecodeShared& shared) {
-  for (int stage = 0; stage < kRingStages; ++stage) {
+template <int kStages>
+__device__ inline void InitBarriers(DecodeShared<kStages>& shared) {
+  for (int stage = 0; stage < kStages; ++stage) {
     InitBarrier(&shared.described[stage], kWarp);
     InitBarrier(&shared.full[stage], kFullArrivals);
     InitBarrier(&shared.empty[stage], kConsumerWarps * kWarpArrivals);
@@ -88,16 +91,17 @@ __device__ inline void InitBarriers(DecodeShared& shared) {
 }
 
 /// The block's first kDecodeThreads threads: its share of the shrink and of the expand.
-__device__ inline void RunDecode(const LoraParams& params, DecodeShared& shared) {
+template <int kStages>
+__device__ inline void RunDecode(const LoraParams& params, DecodeShared<kStages>& shared) {
   if (threadIdx.x >= kConsumers) {
-    Feeder(params, shared).Run();
+    Feeder<kStages>(params, shared).Run();
     return;
   }
   // The next kernel waits for this one, which waits for the one before: it may start right away.
   LetNextKernelStart();
   WaitForKernelBefore();
   ClearArrived(params);
-  Consumer consumer(shared);
+  Consumer<kStages> consumer(shared);
   ConsumeShrink(params, shared, consumer);
   ConsumeExpand(params, shared, consumer);
 }

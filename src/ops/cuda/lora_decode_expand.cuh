@@ -122,7 +122,7 @@ __device__ inline void StoreOuts(const ExpandRows& rows, int first, int left, co
 }
 
 /// A stage with all its outputs and ranks, of plain rows.
-template <int kTiles>
+template <int kTiles, class Consumer>
 __device__ inline void PlainStage(const ExpandRows& rows, int first_out, Consumer& consumer) {
   constexpr int kOuts = DecodeOut(kTiles);
   const uint32_t from = FirstCell<kTiles>(consumer.weights(), kPieceBytes) +
@@ -183,7 +183,7 @@ __device__ inline void AnyStage(const StageWork& work, const ExpandRows& rows, u
 }
 
 /// `rows` are the entry's first 16; `carried` goes from a stage to the next of the same outputs.
-template <int kTiles>
+template <int kTiles, class Consumer>
 __device__ inline void ExpandStage(const LoraParams& params, const StageWork& work,
                                    const StagePart& part, Consumer& consumer,
                                    const __nv_bfloat16* sums, const ExpandRows& rows,

@@ -13,9 +13,10 @@ constexpr int kFullArrivals = 2 * kWarp;
 #endif
 
 /// The warp that fills the ring.
+template <int kStages>
 class Feeder {
  public:
-  __device__ Feeder(const LoraParams& params, DecodeShared& shared)
+  __device__ Feeder(const LoraParams& params, DecodeShared<kStages>& shared)
       : params_(params), shared_(shared), lane_(static_cast<int>(threadIdx.x) % kWarp) {}
 
   __device__ void Run() {
@@ -27,10 +28,10 @@ class Feeder {
     while (shrink.left > 0) {
       FeedShrink(shrink.found, group);
       // What the expand begins with is looked up while the ring is full.
-      if (++fed == kRingStages) FindExpand(expand, expand_group);
+      if (++fed == kStages) FindExpand(expand, expand_group);
       if (Advance<LoraWork::kDecodeShrink>(params_, shrink)) group = EnterGroup(shrink, true);
     }
-    if (fed < kRingStages) FindExpand(expand, expand_group);
+    if (fed < kStages) FindExpand(expand, expand_group);
     while (expand.left > 0) {
       FeedExpand(expand.found, expand_group);
       if (Advance<LoraWork::kDecodeExpand>(params_, expand))
@@ -185,9 +186,9 @@ class Feeder {
   }
 
   const LoraParams& params_;
-  DecodeShared& shared_;
+  DecodeShared<kStages>& shared_;
   const int lane_;
-  RingPlace<kRingStages> place_;
+  RingPlace<kStages> place_;
 };
 
 }  // namespace weft::ops::cuda

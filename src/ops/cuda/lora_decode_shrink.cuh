@@ -120,6 +120,7 @@ __device__ inline void StoreSplit(const LoraParams& params, const RowChain& chai
 }
 
 /// The consumers' share of one stage.
+template <class Consumer>
 __device__ inline void ShrinkStage(const LoraParams& params, const StageWork& work,
                                    const StagePart& part, Consumer& consumer, RowChain& chain,
                                    ChainSums& chains) {

@@ -1,6 +1,7 @@
 #include "ops/cuda/lora_kernels.h"
 
 #include <bit>
+#include <climits>
 #include <cmath>
 #include <cstring>
 
@@ -35,10 +36,12 @@ double FromBits(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 1
 /// A model's shape, adapters and rows of x.
 class LoraCase {
  public:
-  LoraCase(const LoraShape& shape, int rows, uint32_t seed)
+  /// `most_shared`: bytes of shared memory that a block may have, if less than the GPU lets it.
+  LoraCase(const LoraShape& shape, int rows, uint32_t seed, int most_shared = INT_MAX)
       : shape_(shape), rows_(rows), random_(seed) {
     MustSucceed(cudaDeviceGetAttribute(&processors_, cudaDevAttrMultiProcessorCount, 0));
     MustSucceed(cudaDeviceGetAttribute(&shared_, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
+    shared_ = std::min(shared_, most_shared);
     MustSucceed(PrepareLoraKernels(shared_));
     std::normal_distribution<float> normal;
     for (int op = 0; op < kLoraOperators; ++op) {
@@ -384,6 +387,18 @@ void CheckWithBase(LoraCase& test, int op, int rows, int out, bool add) {
       ASSERT_NEAR(got, right, 1e-3 + (sizeof(T) == 4 ? 0.0 : std::abs(right) / 256))
           << "row " << row << " out " << o;
     }
+}
+
+TEST_P(LoraKernels, WithTheSharedMemoryOfSmallerGpus) {
+  for (const int most_shared : {99 * 1024, 163 * 1024}) {
+    LoraCase test(Shape(576, 192, 1536), 300, 8, most_shared);
+    test.programmatic = GetParam();
+    for (const int rank : {8, 40, 128, 256}) test.AddAdapter({rank});
+    const std::vector<Sequence> few = {{1, 0}, {2, 3}, {1, -1}, {16, 1}, {30, 2}};
+    test.Check(few, 50);
+    const std::vector<Sequence> many = {{40, 0}, {100, 1}, {50, 3}, {2, -1}, {100, 2}};
+    test.Check(many, 30);
+  }
 }
 
 TEST_P(LoraKernels, TakeABaseProductAlong) {

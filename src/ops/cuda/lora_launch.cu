@@ -6,8 +6,8 @@ namespace weft::ops::cuda {
 
 cudaError_t PrepareLoraKernels(int32_t shared_limit) {
   for (const cudaError_t error :
-       {PrepareDecode(), PrepareWithBase(shared_limit), PreparePrefillShrink(shared_limit),
-        PreparePrefillExpand(shared_limit)})
+       {PrepareDecode(shared_limit), PrepareWithBase(shared_limit),
+        PreparePrefillShrink(shared_limit), PreparePrefillExpand(shared_limit)})
     if (error != cudaSuccess) return error;
   return cudaSuccess;
 }

@@ -18,7 +18,7 @@ constexpr int kThreads = kDecodeThreads + kBaseThreads;
 
 template <class Product>
 struct BothShared {
-  DecodeShared adapters;
+  DecodeShared<kRingStages> adapters;
   typename Product::Shared product;
 };
 
