@@ -25,9 +25,10 @@ struct PlaceRoom {
 /// within those steps; otherwise it is held back, and waits its turn. Who needs another place stays
 /// behind the first in line as well. Later requests for adapters that do not drain pass.
 ///
-/// So the steps until the place is free are bounded by what runs when a request becomes first in
-/// line, and no later request makes them more; who is n-th in line waits for at most n such
-/// places. A request stands in line while its adapter's image is in host memory.
+/// The bound (P6): a request that is first in line is passed by later ones only where they do not
+/// delay it, and at most max_overtakes times. Its place is free after at most as many steps as the
+/// sequences of what drains could take when it became first. Who is n-th in line waits for at most
+/// n such places. A request stands in line while its adapter's image is in host memory.
 class PlaceLine {
  public:
   PlaceLine(const Snapshot& snapshot, const SchedulerLimits& limits, const PlaceRoom& room);
