@@ -318,6 +318,7 @@ PlaceRoom Planner::RoomForAdapters() const {
 }
 
 void Planner::AdmitWaiting() {
+  if (snapshot_.waiting.empty()) return;
   const std::set<RequestId> held_back = PlaceLine(snapshot_, limits_, RoomForAdapters()).HeldBack();
   // How many more may pass those that stay behind (P6).
   int32_t passes_left = std::numeric_limits<int32_t>::max();
