@@ -52,6 +52,8 @@ SequenceView Engine::View(const Sequence& sequence, bool peek) const {
     view.computed = options_.limits.tokens_per_page *
                     prefix_.Peek(sequence.version(), *sequence.tokens, MaxPrefixPages(sequence));
   }
+  view.tokens_left =
+      sequence.request.max_new_tokens - (sequence.known_soon() - sequence.prompt_count);
   view.pages = static_cast<int32_t>(sequence.pages.size());
   view.overtaken = sequence.overtaken;
   view.has_lease = static_cast<bool>(sequence.lease);

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "base/check.h"
+#include "engine/place_line.h"
 
 namespace weft::engine {
 namespace {
@@ -57,6 +58,7 @@ class Planner {
   void KeepRunningWithinPages();
   bool RevokeYoungestWaiting(RequestId later_than);
   void ScheduleRunning();
+  PlaceRoom RoomForAdapters() const;
   void AdmitWaiting();
   bool WithinCaps(const SequenceView& sequence) const;
   bool FindPages(const SequenceView& sequence);
@@ -304,13 +306,28 @@ void Planner::Admit(const SequenceView& sequence) {
   plan_.slices.push_back({sequence.id, rows});
 }
 
+PlaceRoom Planner::RoomForAdapters() const {
+  PlaceRoom room;
+  room.step_places = limits_.max_adapters_per_step - static_cast<int32_t>(step_adapters_.size());
+  // As MakeAdapterRoom has it.
+  room.pool_pages = AvailablePages() - running_;
+  room.memory_pages = limits_.adapter_page_limit == 0
+                          ? std::numeric_limits<int32_t>::max() / 2
+                          : limits_.adapter_page_limit - (adapter_pages_ - idle_pages_);
+  return room;
+}
+
 void Planner::AdmitWaiting() {
+  if (snapshot_.waiting.empty()) return;
+  const std::set<RequestId> held_back = PlaceLine(snapshot_, limits_, RoomForAdapters()).HeldBack();
   // How many more may pass those that stay behind (P6).
   int32_t passes_left = std::numeric_limits<int32_t>::max();
   bool somebody_stays = false;
   for (const SequenceView& sequence : snapshot_.waiting) {
     if (passes_left <= 0) return;
-    if (AdapterReady(sequence) && WithinCaps(sequence) && FindPages(sequence)) {
+    const bool may_start =
+        !held_back.contains(sequence.id) && AdapterReady(sequence) && WithinCaps(sequence);
+    if (may_start && FindPages(sequence)) {
       Admit(sequence);
       if (somebody_stays) --passes_left;
     } else {

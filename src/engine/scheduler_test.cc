@@ -1,18 +1,9 @@
-#include "engine/scheduler.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <memory>
-#include <ostream>
+#include "engine/snapshot_for_test.h"
 
 namespace weft::engine {
-
-// NOLINTNEXTLINE: found by GoogleTest.
-void PrintTo(const Plan::Slice& slice, std::ostream* out) {
-  *out << "request " << slice.id.value() << ": " << slice.rows << " rows";
-}
-
 namespace {
 
 using adapter::DeviceTier;
@@ -21,60 +12,6 @@ using adapter::LoadPolicyKind;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using Slice = Plan::Slice;
-
-SequenceView Running(int64_t id, int64_t adapter, int32_t known, int32_t computed) {
-  SequenceView view;
-  view.id = RequestId(id);
-  view.adapter = AdapterVersion(adapter);
-  view.known = known;
-  view.computed = computed;
-  view.pages = (known + 15) / 16;
-  view.has_lease = adapter != 0;
-  return view;
-}
-
-SequenceView Waiting(int64_t id, int64_t adapter, int32_t known, bool has_lease = false) {
-  SequenceView view;
-  view.id = RequestId(id);
-  view.adapter = AdapterVersion(adapter);
-  view.known = known;
-  view.has_lease = has_lease;
-  return view;
-}
-
-AdapterView Adapter(int64_t version, HostTier host, DeviceTier device, int32_t leases = 0) {
-  AdapterView view;
-  view.version = AdapterVersion(version);
-  view.host = host;
-  view.device = device;
-  view.pages = 10;
-  view.leases = leases;
-  return view;
-}
-
-AdapterView Resident(int64_t version, int32_t leases = 0) {
-  return Adapter(version, HostTier::kReady, DeviceTier::kReady, leases);
-}
-
-AdapterView InHostMemory(int64_t version) {
-  return Adapter(version, HostTier::kReady, DeviceTier::kAbsent);
-}
-
-class SchedulerTest : public ::testing::Test {
- protected:
-  SchedulerTest() {
-    snapshot_.free_pages = 1000;
-    limits_.max_prefill_tokens = 512;
-  }
-
-  Plan Make(LoadPolicyKind kind = LoadPolicyKind::kOverlapped) {
-    const auto policy = adapter::MakeLoadPolicy(kind);
-    return MakePlan(snapshot_, limits_, *policy);
-  }
-
-  Snapshot snapshot_;
-  SchedulerLimits limits_;
-};
 
 TEST_F(SchedulerTest, NothingToDoIsAnEmptyPlan) {
   const Plan plan = Make();

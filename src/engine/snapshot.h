@@ -24,12 +24,14 @@ struct SchedulerLimits {
 /// A sequence as the scheduler sees it. Ids ascend in order of arrival.
 struct SequenceView {
   RequestId id;
-  AdapterVersion adapter;  ///< kBaseModel: none.
-  int32_t known = 0;       ///< Prompt and output, with the token that a step under way chooses.
-  int32_t computed = 0;    ///< Tokens with KV, with those that steps under way compute. For one
-                           ///< that waits: what the prefix cache has of it.
-  int32_t pages = 0;       ///< KV pages it holds.
-  int32_t overtaken = 0;   ///< Later requests that started before it.
+  AdapterVersion adapter;   ///< kBaseModel: none.
+  int32_t known = 0;        ///< Prompt and output, with the token that a step under way chooses.
+  int32_t computed = 0;     ///< Tokens with KV, with those that steps under way compute. For one
+                            ///< that waits: what the prefix cache has of it.
+  int32_t tokens_left = 0;  ///< That it may generate yet, by max_new_tokens, without one that a
+                            ///< step under way chooses.
+  int32_t pages = 0;        ///< KV pages it holds.
+  int32_t overtaken = 0;    ///< Later requests that started before it.
   bool has_lease = false;
 };
 

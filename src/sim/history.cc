@@ -215,6 +215,7 @@ void History::TurnAndCheck() {
   CheckPages();
   CheckWatched();
   CheckSteps();
+  CheckPlaces();
   CheckOvertaking();
   CheckEnded();
 }

@@ -81,6 +81,7 @@ class History {
   void CheckPages();           // P2, P5
   void CheckWatched();         // P3
   void CheckSteps();           // P3
+  void CheckPlaces();          // P6, history_places.cc
   void CheckOvertaking();      // P6
   void CheckEnded();           // P7
   void CheckEverythingFree();  // P7, P9

@@ -69,6 +69,42 @@ TEST(P6, OnlySoManyLaterRequestsStartBeforeOneThatWaits) {
   EXPECT_EQ(earlier, 3);
 }
 
+/// Requests for A come so often that A would never be idle; one for B comes after the first of
+/// them. Returns how many have their first token before B's.
+int64_t FirstTokensBeforeTheOther(Scenario scenario) {
+  scenario.step.step = kMillisecond * 2;
+  AddLoadedAdapter(scenario, "A");
+  AddLoadedAdapter(scenario, "B");
+  const Duration begin = kMillisecond * 1000;
+  AddRequest(scenario, begin, "A", Prompt(10), 25);
+  const int32_t other = AddRequest(scenario, begin + kMillisecond * 5, "B", Prompt(10), 2);
+  // It ends before the first one does.
+  AddRequest(scenario, begin + kMillisecond * 10, "A", Prompt(10), 4);
+  for (int32_t i = 1; i <= 20; ++i) {
+    AddRequest(scenario, begin + kMillisecond * (10 + 20 * i), "A", Prompt(10), 25);
+  }
+  const Outcome outcome = RunByTime(std::move(scenario));
+  EXPECT_FALSE(outcome.violation.has_value()) << *outcome.violation;
+  EXPECT_EQ(outcome.completed, 23);
+  const Duration token = outcome.request_records[static_cast<size_t>(other)].token_times.at(0);
+  return std::count_if(
+      outcome.request_records.begin(), outcome.request_records.end(),
+      [&](const RequestRecord& request) { return request.token_times.at(0) < token; });
+}
+
+TEST(P6, LaterRequestsDoNotKeepThePlaceInAStepThatTheFirstInLineWaitsFor) {
+  Scenario scenario = PlentifulScenario(LoadPolicyKind::kOverlapped);
+  scenario.engine.limits.max_adapters_per_step = 1;
+  EXPECT_EQ(FirstTokensBeforeTheOther(std::move(scenario)), 2);
+}
+
+TEST(P6, LaterRequestsDoNotKeepTheMemoryThatTheFirstInLineWaitsFor) {
+  Scenario scenario = PlentifulScenario(LoadPolicyKind::kOverlapped);
+  scenario.engine.limits.adapter_page_limit = ImagePages();
+  scenario.engine.adapters.adapter_page_limit = ImagePages();
+  EXPECT_EQ(FirstTokensBeforeTheOther(std::move(scenario)), 2);
+}
+
 TEST(P7, ALoadThatNobodyWaitsForIsDroppedBeforeItIsCopied) {
   Scenario scenario = PlentifulScenario(LoadPolicyKind::kOverlapped);
   scenario.io.read_page = kMillisecond * 10;

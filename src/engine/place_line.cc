@@ -1,0 +1,113 @@
+#include "engine/place_line.h"
+
+#include <algorithm>
+
+namespace weft::engine {
+
+using adapter::DeviceTier;
+using adapter::HostTier;
+
+PlaceLine::PlaceLine(const Snapshot& snapshot, const SchedulerLimits& limits, const PlaceRoom& room)
+    : snapshot_(snapshot), limits_(limits), room_(room) {
+  for (const AdapterView& view : snapshot.adapters) adapters_.emplace(view.version, &view);
+  for (const SequenceView& sequence : snapshot.running) {
+    if (sequence.adapter == kBaseModel) continue;
+    Join(sequence);
+    places_.at(sequence.adapter).kv_pages += sequence.pages;
+  }
+}
+
+/// The last chunk of a prompt gives the first token.
+int32_t PlaceLine::StepsOf(const SequenceView& sequence) const {
+  const int32_t rows = sequence.known - sequence.computed;
+  const int32_t chunks = (rows + limits_.max_prefill_tokens - 1) / limits_.max_prefill_tokens;
+  return std::max(0, chunks + sequence.tokens_left - 1);
+}
+
+void PlaceLine::Join(const SequenceView& sequence) {
+  Place& place = places_[sequence.adapter];
+  place.steps = std::max(place.steps, StepsOf(sequence));
+}
+
+/// While its image is being read, an adapter could not use a place.
+bool PlaceLine::InLine(const AdapterView& adapter) const {
+  if (adapter.device == DeviceTier::kReleasing) return false;
+  return adapter.device != DeviceTier::kAbsent || adapter.host == HostTier::kReady;
+}
+
+/// The pages of an idle adapter are counted as room for others.
+int32_t PlaceLine::PagesToTake(const AdapterView& adapter) const {
+  const bool idle = adapter.device == DeviceTier::kReady && adapter.leases == 0 && !adapter.pinned;
+  return idle || adapter.device == DeviceTier::kAbsent ? adapter.pages : 0;
+}
+
+bool PlaceLine::LacksPages(int32_t wanted) const {
+  return wanted > 0 && (room_.pool_pages < wanted || room_.memory_pages < wanted);
+}
+
+/// Gives places to waiting requests by arrival until there is none for one of them.
+const SequenceView* PlaceLine::FirstWithoutPlace() {
+  for (const SequenceView& sequence : snapshot_.waiting) {
+    if (sequence.adapter == kBaseModel) continue;
+    const AdapterView& adapter = *adapters_.at(sequence.adapter);
+    if (!InLine(adapter)) continue;
+    if (!places_.contains(sequence.adapter)) {
+      const int32_t pages = PagesToTake(adapter);
+      step_is_full_ = room_.step_places == 0;
+      if (step_is_full_ || LacksPages(pages)) return &sequence;
+      --room_.step_places;
+      room_.pool_pages -= pages;
+      room_.memory_pages -= pages;
+    }
+    Join(sequence);
+  }
+  return nullptr;
+}
+
+void PlaceLine::ChooseWhoDrains(const SequenceView& first) {
+  const int32_t wanted = PagesToTake(*adapters_.at(first.adapter));
+  for (;;) {
+    const bool lacks_pages = LacksPages(wanted);
+    if (!lacks_pages && room_.step_places > 0) return;
+    auto soonest = places_.end();
+    for (auto it = places_.begin(); it != places_.end(); ++it) {
+      if (it->second.drains || (lacks_pages && adapters_.at(it->first)->pinned)) continue;
+      if (soonest == places_.end() || it->second.steps < soonest->second.steps) soonest = it;
+    }
+    if (soonest == places_.end()) return;  // Others must end as well.
+    soonest->second.drains = true;
+    const AdapterView& adapter = *adapters_.at(soonest->first);
+    const int32_t image = adapter.pinned ? 0 : adapter.pages;
+    ++room_.step_places;
+    room_.memory_pages += image;
+    room_.pool_pages += image + soonest->second.kv_pages;
+  }
+}
+
+bool PlaceLine::MustWait(const SequenceView& later) const {
+  const auto place = places_.find(later.adapter);
+  if (place == places_.end()) return step_is_full_ || !later.has_lease;
+  return place->second.drains && StepsOf(later) > place->second.steps;
+}
+
+std::set<RequestId> PlaceLine::HeldBack() {
+  std::set<RequestId> held_back;
+  const SequenceView* first = FirstWithoutPlace();
+  if (first == nullptr) return held_back;
+  const auto behind = [&](const SequenceView& sequence) {
+    return sequence.id > first->id && sequence.adapter != kBaseModel;
+  };
+  // Pages that a lease holds come free only when its request has run.
+  for (const SequenceView& sequence : snapshot_.waiting) {
+    const bool counts = behind(sequence) && sequence.has_lease && !step_is_full_;
+    if (counts && places_.contains(sequence.adapter)) Join(sequence);
+  }
+  held_back.insert(first->id);  // Its adapter may be there, idle, with its pages spoken for.
+  ChooseWhoDrains(*first);
+  for (const SequenceView& sequence : snapshot_.waiting) {
+    if (behind(sequence) && MustWait(sequence)) held_back.insert(sequence.id);
+  }
+  return held_back;
+}
+
+}  // namespace weft::engine
