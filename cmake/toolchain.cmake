@@ -16,7 +16,9 @@ if(CCACHE)
 endif()
 find_program(MOLD mold)
 if(MOLD)
-  add_link_options(-fuse-ld=mold)
+  # mold 1.10 now and then begins the part that becomes read-only after relocation in a page that is not mapped: the
+  # program then does not load. So there is no such part.
+  add_link_options(-fuse-ld=mold -Wl,-z,norelro)
 endif()
 
 set(warnings -Wall -Wextra -Werror -Wno-missing-field-initializers)

@@ -1,4 +1,4 @@
-"""A GPU's answers beside those of the CPU, both in bfloat16: the same tokens wherever one leads clearly."""
+"""A GPU's answers, in bfloat16, beside those of the CPU in float32: the same tokens wherever one leads clearly."""
 
 import pytest
 
@@ -8,8 +8,10 @@ from weft_server import DEVICE
 pytestmark = pytest.mark.skipif(DEVICE == "cpu", reason="there is one device only: WEFT_TEST_DEVICE is not set")
 
 TOKENS = 24
-CLEAR_LEAD = 0.1  # Between the logits of the best two, on the CPU.
-TOLERANCE = 0.4  # Of one log-probability: in bfloat16 transformers itself is up to 0.41 from its float32 here.
+# Rounding to bfloat16 moves this model's leads by up to 0.17 on a GPU and by 0.12 on the CPU, and its log-probabilities by
+# 0.25 on the CPU, and by 0.41 in transformers.
+CLEAR_LEAD = 0.3  # Between the logits of the best two, on the CPU.
+TOLERANCE = 0.4  # Of one log-probability.
 FOLDERS = {None: MODEL} | {name: DATA / "adapters" / name for name in ADAPTERS}
 
 
@@ -21,7 +23,7 @@ def gpu(request, start):
 
 @pytest.fixture(scope="module")
 def cpu(start):
-    return start("--lora-paths", *ADAPTER_FLAGS, device="cpu", dtype="bfloat16")
+    return start("--lora-paths", *ADAPTER_FLAGS, device="cpu", dtype="float32")
 
 
 def answer(server, ids, adapter, tokens=TOKENS):
