@@ -9,12 +9,11 @@
 #include "ops/cuda/lora_ring.cuh"
 
 // The base model's product beside the adapters' part of a decode: few rows, a weight that is read
-// once. A block takes tiles of outputs one after the
-// other. One warp, the feeder, sends their weights through a ring of stages in shared memory
-// without pause; eight more multiply, each its columns of a stage, and put a tile's sums together
-// in their order. A lane takes eight neighbouring elements of two outputs at once, which serve as
-// two of the matrix unit's operands as they are: it does not care which elements of a sum it meets
-// first.
+// once. A block takes tiles of outputs one after the other. One warp, the feeder, sends their
+// weights through a ring of stages in shared memory without pause; eight more multiply, each its
+// columns of a stage, and put a tile's sums together in their order. A lane takes eight
+// neighbouring elements of two outputs at once, which serve as two of the matrix unit's operands as
+// they are: it does not care which elements of a sum it meets first.
 
 namespace weft::ops::cuda {
 
@@ -68,7 +67,7 @@ class BaseProduct {
     }
     LetNextKernelStart();
     WaitForKernelBefore();
-    Multiply();
+    MultiplyTiles();
   }
 
  private:
@@ -83,7 +82,7 @@ class BaseProduct {
       }
   }
 
-  __device__ void Multiply() {
+  __device__ void MultiplyTiles() {
     Rows coming;
     LoadRows(FirstColumn(0, 0), coming);
     for (int tile = static_cast<int>(blockIdx.x); tile < tiles_;
@@ -157,8 +156,8 @@ class BaseProduct {
 #pragma unroll
         for (int tile = 0; tile < kRowTiles; ++tile) {
           const uint4& x = rows.x[tile];
-          cuda::Multiply(sums_[out][tile], low.x, high.x, low.y, high.y, x.x, x.y);
-          cuda::Multiply(sums_[out][tile], low.z, high.z, low.w, high.w, x.z, x.w);
+          Multiply(sums_[out][tile], low.x, high.x, low.y, high.y, x.x, x.y);
+          Multiply(sums_[out][tile], low.z, high.z, low.w, high.w, x.z, x.w);
         }
       }
     }

@@ -5,8 +5,9 @@
 #include <cstdint>
 
 #include "ops/cuda/lora_kernels.h"
+#include "ops/cuda/tensor_core.cuh"
 
-// What the LoRA kernels share: loads, the tensor cores' product, waiting for the kernel before, and
+// What the LoRA kernels share: loads, waiting for the kernel before, and
 // finding the entry of a unit.
 
 namespace weft::ops::cuda {
@@ -52,14 +53,6 @@ __device__ inline void LetNextKernelStart() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
-}
-
-__device__ inline void Multiply(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
-                                uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
 /// c [16 rows, 8 columns] += a [16, 32] * b [8, 32]^T, as two products of 16 in order.

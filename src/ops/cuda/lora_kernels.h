@@ -8,9 +8,9 @@
 #include "ops/cuda/gemm_params.h"
 #include "ops/cuda/lora_work.h"
 
-// y[row, :] += scaling * B (A x[row]) for every row's own adapter, as bf16 deltas that the base
-// product takes as C with beta 1; rows and modules without an adapter get zeros. Groups of few rows
-// take one launch for each operator, groups of many three.
+// y[row, :] += scaling * B (A x[row]) for every row's own adapter, as bf16 deltas that are
+// added to what the base model puts out; rows and modules without an adapter get zeros. Groups of
+// few rows take one launch for each operator, groups of many three.
 //
 // A x is summed in float in the order that lora_work.h states, times the scaling, rounded to bf16
 // as on the CPU; its product with B is summed in float over the rank in order. A row's result does

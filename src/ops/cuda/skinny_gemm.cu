@@ -5,6 +5,7 @@
 #include "ops/cuda/elements.cuh"
 #include "ops/cuda/overlapped_launch.cuh"
 #include "ops/cuda/skinny_gemm.h"
+#include "ops/cuda/tensor_core.cuh"
 
 namespace weft::ops::cuda {
 namespace {
@@ -53,14 +54,6 @@ __device__ inline void Load(const __nv_bfloat16* low, int64_t eight_outputs, int
     weights.low[i] = LoadOnce(from);
     weights.high[i] = LoadOnce(from + eight_outputs);
   }
-}
-
-__device__ inline void Multiply(float (&sums)[4], uint32_t a0, uint32_t a1, uint32_t a2,
-                                uint32_t a3, uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
 template <int kTiles>
