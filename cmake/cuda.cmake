@@ -17,6 +17,10 @@ if(CCACHE)
 endif()
 set(CMAKE_CUDA_FLAGS "${CMAKE_CUDA_FLAGS} -Werror=all-warnings --expt-relaxed-constexpr -Xcompiler=-Wall")
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3 -DNDEBUG -lineinfo")
+option(WEFT_RACECHECK "Barriers as compute-sanitizer's racecheck understands them" OFF)
+if(WEFT_RACECHECK)
+  add_compile_definitions($<$<COMPILE_LANGUAGE:CUDA>:WEFT_RACECHECK>)
+endif()
 # A compilation of device code takes gigabytes.
 set_property(GLOBAL APPEND PROPERTY JOB_POOLS nvcc=3)
 

@@ -72,10 +72,10 @@ void AddServerFlags(CLI::App& app, ServeOptions& o) {
       ->check(CLI::Range(1, 64));
   Flag(app, kGroup, "--trace", o.trace, "Write a trace for ui.perfetto.dev to this file at exit")
       ->type_name("FILE");
-  Flag(
-      app, kGroup, "--profile", o.profile,
-      "Time the parts of steps beside this machine's ceilings: a table at exit, and at any time at "
-      "GET /profile (as JSON with Accept: application/json)");
+  Flag(app, kGroup, "--profile", o.profile,
+       "On CPUs: time the parts of steps beside this machine's ceilings: a table at exit, and at "
+       "any time at "
+       "GET /profile (as JSON with Accept: application/json)");
   Flag(app, kGroup, "--log-level", o.log_level, "trace, debug, info, warning, error or off");
   Flag(app, kGroup, "--log-format", o.log_format, "How log lines are written")
       ->check(CLI::IsMember({"text", "json"}));

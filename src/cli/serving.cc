@@ -101,6 +101,10 @@ Serving::~Serving() { Stop(Duration{}); }
 Status Serving::Load() {
   StartParts parts(clock_);
   WEFT_ASSIGN_OR_RETURN(device_, ChooseDevice(options_));
+  if (options_.profile && device_->kind() != device::DeviceKind::kCpu)
+    return MakeError(
+        ErrorCode::kUnsupported,
+        "--profile times steps on processors only; on a GPU use --trace, or --device cpu");
   WEFT_RETURN_IF_ERROR(parts.Run("files", [this] { return OpenFiles(); }));
   WEFT_RETURN_IF_ERROR(ChooseSizes());
   parts.Begin("text", [this] { return LoadText(); });
@@ -240,10 +244,6 @@ Status Serving::LoadModel() {
 /// With --profile: measures the machine's ceilings and times the model from now on.
 Status Serving::StartProfile() {
   if (!options_.profile) return OkStatus();
-  if (device_->kind() != device::DeviceKind::kCpu)
-    return MakeError(
-        ErrorCode::kUnsupported,
-        "--profile times steps on processors only; on a GPU use --trace, or --device cpu");
   const int threads = options_.threads > 0 ? options_.threads
                                            : static_cast<int>(std::thread::hardware_concurrency());
   WEFT_ASSIGN_OR_RETURN(

@@ -8,8 +8,7 @@ namespace weft::engine {
 ModelExecutor::ModelExecutor(model::Transformer& model, device::Device& device, const Clock& clock,
                              std::function<void(StepDone)> done, model::StepProfiler* profiler)
     : model_(model), clock_(clock), done_(std::move(done)), profiler_(profiler) {
-  if (model_.steps_at_once() > 1 && profiler_ == nullptr)
-    collector_ = std::make_unique<device::WorkThread>("weft-collect");
+  if (model_.steps_at_once() > 1) collector_ = std::make_unique<device::WorkThread>("weft-collect");
   stream_ = device.CreateStream(device::StreamPriority::kCompute, "weft-compute");
 }
 

@@ -41,8 +41,10 @@ int32_t PlaceLine::PagesToTake(const AdapterView& adapter) const {
   return idle || adapter.device == DeviceTier::kAbsent ? adapter.pages : 0;
 }
 
-bool PlaceLine::LacksPages(int32_t wanted) const {
-  return wanted > 0 && (room_.pool_pages < wanted || room_.memory_pages < wanted);
+bool PlaceLine::LacksPages(const AdapterView& adapter) const {
+  const int32_t wanted = PagesToTake(adapter);
+  const int32_t left_over = adapter.device == DeviceTier::kAbsent ? room_.running : 0;
+  return wanted > 0 && (room_.pool_pages < wanted + left_over || room_.memory_pages < wanted);
 }
 
 /// Gives places to waiting requests by arrival until there is none for one of them.
@@ -53,8 +55,8 @@ const SequenceView* PlaceLine::FirstWithoutPlace() {
     if (!InLine(adapter)) continue;
     if (!places_.contains(sequence.adapter)) {
       const int32_t pages = PagesToTake(adapter);
-      step_is_full_ = room_.step_places == 0;
-      if (step_is_full_ || LacksPages(pages)) return &sequence;
+      step_is_full_ = room_.step_places <= 0;
+      if (step_is_full_ || LacksPages(adapter)) return &sequence;
       --room_.step_places;
       room_.pool_pages -= pages;
       room_.memory_pages -= pages;
@@ -65,7 +67,7 @@ const SequenceView* PlaceLine::FirstWithoutPlace() {
 }
 
 void PlaceLine::ChooseWhoDrains(const SequenceView& first) {
-  const int32_t wanted = PagesToTake(*adapters_.at(first.adapter));
+  const AdapterView& wanted = *adapters_.at(first.adapter);
   for (;;) {
     const bool lacks_pages = LacksPages(wanted);
     if (!lacks_pages && room_.step_places > 0) return;

@@ -13,6 +13,7 @@ namespace weft::engine {
 struct PlaceRoom {
   int32_t step_places = 0;   ///< Adapters that the step can take besides those that run.
   int32_t pool_pages = 0;    ///< Free, or could be made free.
+  int32_t running = 0;       ///< Sequences; an image that is copied leaves each a page.
   int32_t memory_pages = 0;  ///< Within --lora-memory.
 };
 
@@ -28,7 +29,9 @@ struct PlaceRoom {
 /// The bound (P6): a request that is first in line is passed by later ones only where they do not
 /// delay it, and at most max_overtakes times. Its place is free after at most as many steps as the
 /// sequences of what drains could take when it became first. Who is n-th in line waits for at most
-/// n such places. A request stands in line while its adapter's image is in host memory.
+/// n such places. A request stands in line while its adapter's image is in host memory. Two things
+/// are not in the line: later requests may take KV pages that came free, at most max_overtakes
+/// times; and where pages are lacking, those that held a lease when the line formed run first.
 class PlaceLine {
  public:
   PlaceLine(const Snapshot& snapshot, const SchedulerLimits& limits, const PlaceRoom& room);
@@ -47,7 +50,7 @@ class PlaceLine {
   void Join(const SequenceView& sequence);
   bool InLine(const AdapterView& adapter) const;
   int32_t PagesToTake(const AdapterView& adapter) const;
-  bool LacksPages(int32_t wanted) const;
+  bool LacksPages(const AdapterView& adapter) const;
   const SequenceView* FirstWithoutPlace();
   void ChooseWhoDrains(const SequenceView& first);
   bool MustWait(const SequenceView& later) const;

@@ -153,6 +153,17 @@ TEST_F(PlaceTest, AnAdapterThatIsThereHasItsPlaceWhereNoPageIsFree) {
   EXPECT_THAT(Started(), ElementsAre(3, 4));
 }
 
+/// An adapter that is there needs no pages for those that run to grow into, as a copied one does.
+TEST_F(PlaceTest, AnIdleAdapterIsUsedWhereFewPagesAreFree) {
+  snapshot_.running.clear();
+  for (int64_t id = -8; id < 0; ++id) snapshot_.running.push_back(Running(id, 0, 40, 39));
+  snapshot_.adapters = {Resident(3)};
+  snapshot_.adapter_pages = 10;
+  snapshot_.free_pages = 5;
+  AddWaiting(3, 3, 5);
+  EXPECT_THAT(Started(), ElementsAre(3));
+}
+
 TEST_F(PlaceTest, APromptUnderWayCountsByItsChunks) {
   RoomForTwoInAStep();
   limits_.max_prefill_tokens = 16;

@@ -309,8 +309,9 @@ void Planner::Admit(const SequenceView& sequence) {
 PlaceRoom Planner::RoomForAdapters() const {
   PlaceRoom room;
   room.step_places = limits_.max_adapters_per_step - static_cast<int32_t>(step_adapters_.size());
-  // As MakeAdapterRoom has it.
-  room.pool_pages = AvailablePages() - running_;
+  // As MakeAdapterRoom and CanStay have it.
+  room.pool_pages = AvailablePages();
+  room.running = running_;
   room.memory_pages = limits_.adapter_page_limit == 0
                           ? std::numeric_limits<int32_t>::max() / 2
                           : limits_.adapter_page_limit - (adapter_pages_ - idle_pages_);
@@ -318,7 +319,8 @@ PlaceRoom Planner::RoomForAdapters() const {
 }
 
 void Planner::AdmitWaiting() {
-  if (snapshot_.waiting.empty()) return;
+  const bool may_any_start = running_ < limits_.max_running && prefill_budget_ > 0;
+  if (snapshot_.waiting.empty() || !may_any_start) return;
   const std::set<RequestId> held_back = PlaceLine(snapshot_, limits_, RoomForAdapters()).HeldBack();
   // How many more may pass those that stay behind (P6).
   int32_t passes_left = std::numeric_limits<int32_t>::max();
@@ -346,7 +348,9 @@ void Planner::PlanLoads() {
     switch (adapter.view.device) {
       case DeviceTier::kReady:
       case DeviceTier::kCopying:
-        if (room && !revoked_.contains(sequence.id) && CanStay(adapter)) {
+        if (!room || revoked_.contains(sequence.id)) break;
+        room = CanStay(adapter);
+        if (room) {
           TakeLease(adapter);
           plan_.lease.push_back(sequence.id);
         }

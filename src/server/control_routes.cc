@@ -111,8 +111,8 @@ void Profile(ShardContext& shard, const HttpRequest& request, std::shared_ptr<Re
   response.body = shard.server.service.Profile(json ? engine::Service::ProfileForm::kJson
                                                     : engine::Service::ProfileForm::kText);
   if (response.body.empty())
-    response =
-        ErrorResponse(404, "profiling is off: start the server with --profile", ApiStyle::kSglang);
+    response = ErrorResponse(404, "profiling is off: start the server with --profile (on CPUs)",
+                             ApiStyle::kSglang);
   reply->Send(std::move(response));
 }
 

@@ -14,8 +14,8 @@ DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 MODEL = DATA / "models" / "llama"
 ADAPTERS = ("r8", "r3", "rslora")
 
-float32 = pytest.mark.skipif(DEVICE == "cuda", reason="compares float32, which CUDA does not compute; "
-                             "test_devices_agree.py compares bfloat16")
+float32 = pytest.mark.skipif(DEVICE == "cuda", reason="compares with float32 references; "
+                             "test_devices_agree.py has bounds for bfloat16")
 
 
 @pytest.fixture(scope="session")

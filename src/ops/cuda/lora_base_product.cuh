@@ -44,7 +44,7 @@ class BaseProduct {
     uint64_t empty[kStages];
   };
 
-  /// By one thread, before the block synchronises and any other calls anything.
+  /// By one thread, which then calls BarriersAreReady, before the block synchronises.
   __device__ static void InitBarriers(Shared& shared) {
     for (int stage = 0; stage < kStages; ++stage) {
       InitBarrier(&shared.full[stage], kWarp);
@@ -65,8 +65,8 @@ class BaseProduct {
       Feed();
       return;
     }
-    LetNextKernelStart();
-    WaitForKernelBefore();
+    AdmitKernelBehind();
+    AwaitKernelBefore();
     MultiplyTiles();
   }
 
@@ -107,7 +107,7 @@ class BaseProduct {
   }
 
   __device__ void FeedStage(int tile, int first) {
-#if __CUDA_ARCH__ >= 900
+#if __CUDA_ARCH__ >= 900  // Elsewhere RunsWithLora is false.
     const int bytes = min(kColumns, params_.in - first) * 2;
     const uint32_t full = SharedAddress(&shared_.full[place_.stage]);
     if (lane_ == 0)

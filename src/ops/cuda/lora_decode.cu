@@ -9,7 +9,10 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
     LoraDecode(const __grid_constant__ LoraParams params) {
   extern __shared__ __align__(128) std::byte memory[];
   auto& shared = *reinterpret_cast<DecodeShared<kStages>*>(memory);
-  if (threadIdx.x == 0) InitBarriers(shared);
+  if (threadIdx.x == 0) {
+    InitBarriers(shared);
+    BarriersAreReady();
+  }
   __syncthreads();
   RunDecode(params, shared);
 }

@@ -79,7 +79,7 @@ __device__ inline void ConsumeExpand(const LoraParams& params, DecodeShared<kSta
   }
 }
 
-/// By one thread, before the block synchronises.
+/// By one thread, which then calls BarriersAreReady, before the block synchronises.
 template <int kStages>
 __device__ inline void InitBarriers(DecodeShared<kStages>& shared) {
   for (int stage = 0; stage < kStages; ++stage) {
@@ -87,7 +87,6 @@ __device__ inline void InitBarriers(DecodeShared<kStages>& shared) {
     InitBarrier(&shared.full[stage], kFullArrivals);
     InitBarrier(&shared.empty[stage], kConsumerWarps * kWarpArrivals);
   }
-  BarriersAreReady();
 }
 
 /// The block's first kDecodeThreads threads: its share of the shrink and of the expand.
@@ -98,8 +97,8 @@ __device__ inline void RunDecode(const LoraParams& params, DecodeShared<kStages>
     return;
   }
   // The next kernel waits for this one, which waits for the one before: it may start right away.
-  LetNextKernelStart();
-  WaitForKernelBefore();
+  AdmitKernelBehind();
+  AwaitKernelBefore();
   ClearArrived(params);
   Consumer<kStages> consumer(shared);
   ConsumeShrink(params, shared, consumer);

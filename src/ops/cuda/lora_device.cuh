@@ -5,10 +5,10 @@
 #include <cstdint>
 
 #include "ops/cuda/lora_kernels.h"
+#include "ops/cuda/overlapped_launch.cuh"
 #include "ops/cuda/tensor_core.cuh"
 
-// What the LoRA kernels share: loads, waiting for the kernel before, and
-// finding the entry of a unit.
+// What the LoRA kernels share: loads, and finding the entry of a unit.
 
 namespace weft::ops::cuda {
 
@@ -39,20 +39,6 @@ __device__ inline void CommitCopies() { asm volatile("cp.async.commit_group;"); 
 template <int kPending>
 __device__ inline void WaitCopies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
-}
-
-/// Before the first read of what the kernel before wrote, and before the first write.
-__device__ inline void WaitForKernelBefore() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-/// Lets the next kernel start where there is room. After WaitForKernelBefore, so that whatever came
-/// before that one is complete for the next.
-__device__ inline void LetNextKernelStart() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
 }
 
 /// c [16 rows, 8 columns] += a [16, 32] * b [8, 32]^T, as two products of 16 in order.

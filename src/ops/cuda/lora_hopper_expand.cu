@@ -271,8 +271,8 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
     }
   }
   __syncthreads();
-  WaitForKernelBefore();
-  LetNextKernelStart();
+  AwaitKernelBefore();
+  AdmitKernelBehind();
   if (threadIdx.x < kWarpgroup)
     Copier(params, FirstSlab(shared), barriers).Run();
   else

@@ -178,8 +178,8 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
       InitBarrier(&barriers.empty[stage], kMultiplierWarps * kWarpArrivals);
     }
   __syncthreads();
-  WaitForKernelBefore();
-  LetNextKernelStart();
+  AwaitKernelBefore();
+  AdmitKernelBehind();
   if (threadIdx.x < kWarpgroup)
     Copier(params, FirstSlab(shared), barriers).Run();
   else

@@ -8,9 +8,9 @@
 #include "ops/cuda/gemm_params.h"
 #include "ops/cuda/lora_work.h"
 
-// y[row, :] += scaling * B (A x[row]) for every row's own adapter, as bf16 deltas that are
-// added to what the base model puts out; rows and modules without an adapter get zeros. Groups of
-// few rows take one launch for each operator, groups of many three.
+// y[row, :] += scaling * B (A x[row]) for every row's own adapter, as bf16 deltas that are added to
+// what the base model puts out; rows and modules without an adapter get zeros. Groups of few rows
+// take one launch for each operator, groups of many three.
 //
 // A x is summed in float in the order that lora_work.h states, times the scaling, rounded to bf16
 // as on the CPU; its product with B is summed in float over the rank in order. A row's result does
@@ -63,7 +63,8 @@ struct LoraParams {
 cudaError_t PrepareLoraKernels(int32_t shared_limit);
 
 /// Whether the adapters' decode kernel can take the product along, and both then take less time:
-/// on Hopper, bf16, at most 16 rows. Its sums are in another order than other kernels'.
+/// on Hopper, bf16, at most 8 rows, or 16 where the weight has at most 128 MiB. The weight is
+/// 16-byte aligned. Its sums are in another order than other kernels'.
 bool RunsWithLora(const GemmParams& product, int32_t shared_limit);
 
 void LaunchLora(const LoraParams& params, cudaStream_t stream);

@@ -139,6 +139,7 @@ class LoraCase {
   /// Element k of row `row` of x.
   float X(int op, int row, int k) const { return x_[op][static_cast<size_t>(row * in(op) + k)]; }
   int32_t shared_limit() const { return shared_; }
+  int processors() const { return processors_; }
 
   bool programmatic = false;
   GemmParams base;  ///< Of the launches; its h is their x.
@@ -413,9 +414,17 @@ TEST_P(LoraKernels, TakeABaseProductAlong) {
   if (!RunsWithLora(product, test.shared_limit())) GTEST_SKIP() << "not on this GPU";
   product.rows = 17;
   EXPECT_FALSE(RunsWithLora(product, test.shared_limit()));
-  // Fewer tiles than blocks, more, and of either width.
-  for (const int out : {208, 4384})
-    for (const int rows : {1, 7, 8, 9, 16}) {
+  product.rows = 16;
+  product.in = 4096;
+  product.out = 16 * 1024;
+  EXPECT_TRUE(RunsWithLora(product, test.shared_limit()));
+  product.out += 16;
+  EXPECT_FALSE(RunsWithLora(product, test.shared_limit()));
+  product.rows = 8;
+  EXPECT_TRUE(RunsWithLora(product, test.shared_limit()));
+  // Fewer narrow tiles than blocks, more; as many wide ones, more.
+  for (const int out : {208, 4384, 32 * test.processors(), 48 * test.processors() + 32})
+    for (const int rows : {1, 8, 9, 16}) {
       CheckWithBase<float>(test, 3, rows, out, true);
       CheckWithBase<__nv_bfloat16>(test, 0, rows, out, false);
       if (testing::Test::HasFatalFailure()) return;

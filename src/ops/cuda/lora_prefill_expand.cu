@@ -150,8 +150,8 @@ __global__ void __launch_bounds__(kExpandThreads, 1)
     LoraPrefillExpand(const __grid_constant__ LoraParams params) {
   __shared__ uint64_t tile_b[kMaxLoraTiles];
   extern __shared__ __align__(16) std::byte shared[];
-  WaitForKernelBefore();
-  LetNextKernelStart();
+  AwaitKernelBefore();
+  AdmitKernelBehind();
   for (LoraCursor cursor = ReadStart<LoraWork::kPrefillExpand>(params); cursor.left > 0;
        Advance<LoraWork::kPrefillExpand>(params, cursor))
     ExpandOneTile<kStages>(params, TileOf(params, cursor.found), tile_b, shared);

@@ -153,8 +153,8 @@ template <int kStages>
 __global__ void __launch_bounds__(kShrinkThreads, 1)
     LoraPrefillShrink(const __grid_constant__ LoraParams params) {
   extern __shared__ __align__(16) std::byte shared[];
-  WaitForKernelBefore();
-  LetNextKernelStart();
+  AwaitKernelBefore();
+  AdmitKernelBehind();
   for (LoraCursor cursor = ReadStart<LoraWork::kPrefillShrink>(params); cursor.left > 0;
        Advance<LoraWork::kPrefillShrink>(params, cursor)) {
     const ShrinkTile tile = TileOf(cursor.found);
@@ -165,8 +165,8 @@ __global__ void __launch_bounds__(kShrinkThreads, 1)
 /// Adds the splits in order, scales and rounds: A x as the product with B takes it.
 __global__ void __launch_bounds__(kReduceThreads)
     LoraPrefillReduce(const __grid_constant__ LoraParams params) {
-  WaitForKernelBefore();
-  LetNextKernelStart();
+  AwaitKernelBefore();
+  AdmitKernelBehind();
   const int splits = LoraSplits(params.in);
   for (LoraCursor cursor = ReadStart<LoraWork::kPrefillReduce>(params); cursor.left > 0;
        Advance<LoraWork::kPrefillReduce>(params, cursor)) {

@@ -6,13 +6,18 @@
 namespace weft::ops::cuda {
 namespace {
 
-/// Of a multiprocessor, what a block may ask for; Hopper's alone has so much.
+/// Of a multiprocessor, what a block may ask for; of the GPUs that we build for, Hopper alone has
+/// so much.
 constexpr int32_t kSharedLimit = 227 * 1024;
 /// The largest weight for which more than 8 rows are taken. On an H200 16 rows come here at 3.25
 /// TB/s of weights, adapters' among them: 95 us for the 310 MB of Llama-3.1-8B's gate and up with 8
 /// adapters of rank 128, which the library's product and the adapters' kernel do in 83 beside each
 /// other. The other operators, of half as much and less, take as long or shorter here.
 constexpr int64_t kLargestWeight = int64_t{128} << 20;
+
+using FewRows = BaseProduct<1, 1>;
+using MoreRows = BaseProduct<1, 2>;
+using MoreRowsWide = BaseProduct<2, 2>;
 
 constexpr int kThreads = kDecodeThreads + kBaseThreads;
 
@@ -31,6 +36,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (threadIdx.x == 0) {
     Product::InitBarriers(shared.product);
     InitBarriers(shared.adapters);
+    BarriersAreReady();
   }
   __syncthreads();
   if (threadIdx.x < kDecodeThreads) {
@@ -59,10 +65,6 @@ void LaunchWith(const LoraParams& params, cudaStream_t stream) {
                sizeof(BothShared<Product>), stream);
 }
 
-using FewRows = BaseProduct<1, 1>;
-using MoreRows = BaseProduct<1, 2>;
-using MoreRowsWide = BaseProduct<2, 2>;
-
 /// Wide tiles read h half as often, in shorter pieces of weights: that pays with more than 8 rows
 /// (7.39 against 7.63 ms a step of 16 rows with 8 adapters of rank 128 on an H200), and costs with
 /// fewer (4.95 against 4.81 ms, 1 row with 1 adapter). Narrow ones may be shared out more evenly.
@@ -78,8 +80,9 @@ bool RunsWithLora(const GemmParams& product, int32_t shared_limit) {
   const int64_t bytes = int64_t{product.out} * product.in * SizeOf(DType::kBFloat16);
   return shared_limit >= kSharedLimit && product.dtype == DType::kBFloat16 &&
          product.rows <= kMostBaseRows &&
-         (product.rows <= kBaseRowTile || bytes <= kLargestWeight) && product.out % 16 == 0 &&
-         product.in % kBaseChunk == 0 && product.h_stride % kVector == 0;
+         (product.rows <= kBaseRowTile || bytes <= kLargestWeight) &&
+         product.out % FewRows::kOuts == 0 && product.in % kBaseChunk == 0 &&
+         product.h_stride % kVector == 0;
 }
 
 cudaError_t PrepareWithBase(int32_t shared_limit) {

@@ -5,7 +5,8 @@
 namespace weft::ops::cuda {
 
 /// A stream for what may run beside part of another stream's work, also while that is recorded into
-/// a graph. Used by one thread.
+/// a graph. Owned by the operators, used by their thread. Create comes first; each Fork is followed
+/// by a Join before the next, and before the recording ends.
 class SideStream {
  public:
   SideStream() = default;
