@@ -20,24 +20,6 @@ std::vector<std::byte*> PagesIn(const device::Buffer& buffer, int32_t count) {
   return pages;
 }
 
-/// As many poisoned bytes in the device's memory.
-device::Buffer PoisonedOn(device::Device& device, Bytes bytes) {
-  device::Buffer buffer = std::move(device.AllocateDevice(bytes)).value();
-  const auto stream = device.CreateStream(device::StreamPriority::kCopy, "poison");
-  stream->Fill(buffer.data(), device::kPoison, bytes);
-  stream->Synchronize();
-  return buffer;
-}
-
-/// A copy in the host's memory of what lies on the device.
-device::Buffer ReadBack(device::Device& device, const device::Buffer& buffer) {
-  device::Buffer host = std::move(device.AllocateHost(buffer.size())).value();
-  const auto stream = device.CreateStream(device::StreamPriority::kCopy, "read-back");
-  stream->Copy(host.data(), buffer.data(), buffer.size());
-  stream->Synchronize();
-  return host;
-}
-
 TEST(ThreadedAdapterIo, BringsAnAdapterFromItsFilesToTheDevice) {
   const ModelConfig model = SmallModel();
   MemoryFiles files;
@@ -67,7 +49,7 @@ TEST(ThreadedAdapterIo, BringsAnAdapterFromItsFilesToTheDevice) {
   ASSERT_TRUE(read_promise.get_future().get().status.ok());
 
   // The device's pages lie the other way round.
-  const device::Buffer device_pages = PoisonedOn(*device, bytes);
+  const device::Buffer device_pages = device::AllocatePoisoned(*device, bytes);
   std::vector<std::byte*> to = PagesIn(device_pages, count);
   std::ranges::reverse(to);
   const std::vector<std::byte*> from = PagesIn(host, count);
@@ -79,7 +61,7 @@ TEST(ThreadedAdapterIo, BringsAnAdapterFromItsFilesToTheDevice) {
   EXPECT_EQ(io.copied_bytes(), copied.bytes);
   EXPECT_GT(io.copy_busy(), Duration::zero());
 
-  const device::Buffer arrived = ReadBack(*device, device_pages);
+  const device::Buffer arrived = device::ReadBack(*device, device_pages);
   std::vector<std::byte*> pages = PagesIn(arrived, count);
   std::ranges::reverse(pages);
   const ops::AdapterTable table = BuildAdapterTable(opened->layout, model, pages);

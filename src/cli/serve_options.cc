@@ -74,8 +74,7 @@ void AddServerFlags(CLI::App& app, ServeOptions& o) {
       ->type_name("FILE");
   Flag(app, kGroup, "--profile", o.profile,
        "On CPUs: time the parts of steps beside this machine's ceilings: a table at exit, and at "
-       "any time at "
-       "GET /profile (as JSON with Accept: application/json)");
+       "any time at GET /profile (as JSON with Accept: application/json)");
   Flag(app, kGroup, "--log-level", o.log_level, "trace, debug, info, warning, error or off");
   Flag(app, kGroup, "--log-format", o.log_format, "How log lines are written")
       ->check(CLI::IsMember({"text", "json"}));

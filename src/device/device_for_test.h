@@ -31,4 +31,22 @@ inline std::unique_ptr<Device> CreateDeviceForTest() {
   return std::move(created).value();
 }
 
+/// So many poisoned bytes in the device's memory.
+inline Buffer AllocatePoisoned(Device& device, Bytes bytes) {
+  Buffer buffer = std::move(device.AllocateDevice(bytes)).value();
+  const auto stream = device.CreateStream(StreamPriority::kCopy, "poison");
+  stream->Fill(buffer.data(), kPoison, bytes);
+  stream->Synchronize();
+  return buffer;
+}
+
+/// A copy in the host's memory of what lies on the device.
+inline Buffer ReadBack(Device& device, const Buffer& buffer) {
+  Buffer host = std::move(device.AllocateHost(buffer.size())).value();
+  const auto stream = device.CreateStream(StreamPriority::kCopy, "read-back");
+  stream->Copy(host.data(), buffer.data(), buffer.size());
+  stream->Synchronize();
+  return host;
+}
+
 }  // namespace weft::device

@@ -20,7 +20,7 @@ namespace weft::engine {
 /// and the clock outlive it. Answers come from either thread.
 class ModelExecutor final : public StepExecutor {
  public:
-  /// `profiler` is null, or the model's own; with one, steps are taken one at a time.
+  /// `profiler` is null, or the model's own, on a device that takes steps one at a time.
   ModelExecutor(model::Transformer& model, device::Device& device, const Clock& clock,
                 std::function<void(StepDone)> done, model::StepProfiler* profiler = nullptr);
   /// Waits for the steps under way.

@@ -15,6 +15,10 @@ PlaceLine::PlaceLine(const Snapshot& snapshot, const SchedulerLimits& limits, co
     Join(sequence);
     places_.at(sequence.adapter).kv_pages += sequence.pages;
   }
+  first_ = FirstWithoutPlace();
+  if (first_ == nullptr) return;
+  if (!step_is_full_) JoinLeaseHolders();
+  ChooseWhoDrains();
 }
 
 /// The last chunk of a prompt gives the first token.
@@ -66,8 +70,19 @@ const SequenceView* PlaceLine::FirstWithoutPlace() {
   return nullptr;
 }
 
-void PlaceLine::ChooseWhoDrains(const SequenceView& first) {
-  const AdapterView& wanted = *adapters_.at(first.adapter);
+bool PlaceLine::BehindFirst(const SequenceView& sequence) const {
+  return sequence.id > first_->id && sequence.adapter != kBaseModel;
+}
+
+/// Pages that a lease holds come free only when its request has run.
+void PlaceLine::JoinLeaseHolders() {
+  for (const SequenceView& sequence : snapshot_.waiting)
+    if (sequence.has_lease && BehindFirst(sequence) && places_.contains(sequence.adapter))
+      Join(sequence);
+}
+
+void PlaceLine::ChooseWhoDrains() {
+  const AdapterView& wanted = *adapters_.at(first_->adapter);
   for (;;) {
     const bool lacks_pages = LacksPages(wanted);
     if (!lacks_pages && room_.step_places > 0) return;
@@ -92,24 +107,10 @@ bool PlaceLine::MustWait(const SequenceView& later) const {
   return place->second.drains && StepsOf(later) > place->second.steps;
 }
 
-std::set<RequestId> PlaceLine::HeldBack() {
-  std::set<RequestId> held_back;
-  const SequenceView* first = FirstWithoutPlace();
-  if (first == nullptr) return held_back;
-  const auto behind = [&](const SequenceView& sequence) {
-    return sequence.id > first->id && sequence.adapter != kBaseModel;
-  };
-  // Pages that a lease holds come free only when its request has run.
-  for (const SequenceView& sequence : snapshot_.waiting) {
-    const bool counts = behind(sequence) && sequence.has_lease && !step_is_full_;
-    if (counts && places_.contains(sequence.adapter)) Join(sequence);
-  }
-  held_back.insert(first->id);  // Its adapter may be there, idle, with its pages spoken for.
-  ChooseWhoDrains(*first);
-  for (const SequenceView& sequence : snapshot_.waiting) {
-    if (behind(sequence) && MustWait(sequence)) held_back.insert(sequence.id);
-  }
-  return held_back;
+bool PlaceLine::HoldsBack(const SequenceView& sequence) const {
+  if (first_ == nullptr) return false;
+  // The first's adapter may be there, idle, with its pages spoken for.
+  return sequence.id == first_->id || (BehindFirst(sequence) && MustWait(sequence));
 }
 
 }  // namespace weft::engine

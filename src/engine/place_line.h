@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <map>
-#include <set>
 #include <unordered_map>
 
 #include "engine/snapshot.h"
@@ -35,8 +34,8 @@ struct PlaceRoom {
 class PlaceLine {
  public:
   PlaceLine(const Snapshot& snapshot, const SchedulerLimits& limits, const PlaceRoom& room);
-  /// Waiting requests that must not start now. Empty while every adapter has a place.
-  std::set<RequestId> HeldBack();
+  /// Whether a waiting request must not start now. None while every adapter has a place.
+  bool HoldsBack(const SequenceView& sequence) const;
 
  private:
   /// An adapter that runs, or comes next by arrival.
@@ -52,7 +51,9 @@ class PlaceLine {
   int32_t PagesToTake(const AdapterView& adapter) const;
   bool LacksPages(const AdapterView& adapter) const;
   const SequenceView* FirstWithoutPlace();
-  void ChooseWhoDrains(const SequenceView& first);
+  void JoinLeaseHolders();
+  void ChooseWhoDrains();
+  bool BehindFirst(const SequenceView& sequence) const;
   bool MustWait(const SequenceView& later) const;
 
   const Snapshot& snapshot_;
@@ -60,7 +61,8 @@ class PlaceLine {
   PlaceRoom room_;
   std::unordered_map<AdapterVersion, const AdapterView*> adapters_;
   std::map<AdapterVersion, Place> places_;
-  bool step_is_full_ = false;  ///< For the first in line.
+  const SequenceView* first_ = nullptr;  ///< In line; null: every adapter has a place.
+  bool step_is_full_ = false;            ///< For the first in line.
 };
 
 }  // namespace weft::engine

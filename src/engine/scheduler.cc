@@ -321,14 +321,14 @@ PlaceRoom Planner::RoomForAdapters() const {
 void Planner::AdmitWaiting() {
   const bool may_any_start = running_ < limits_.max_running && prefill_budget_ > 0;
   if (snapshot_.waiting.empty() || !may_any_start) return;
-  const std::set<RequestId> held_back = PlaceLine(snapshot_, limits_, RoomForAdapters()).HeldBack();
+  const PlaceLine line(snapshot_, limits_, RoomForAdapters());
   // How many more may pass those that stay behind (P6).
   int32_t passes_left = std::numeric_limits<int32_t>::max();
   bool somebody_stays = false;
   for (const SequenceView& sequence : snapshot_.waiting) {
     if (passes_left <= 0) return;
     const bool may_start =
-        !held_back.contains(sequence.id) && AdapterReady(sequence) && WithinCaps(sequence);
+        !line.HoldsBack(sequence) && AdapterReady(sequence) && WithinCaps(sequence);
     if (may_start && FindPages(sequence)) {
       Admit(sequence);
       if (somebody_stays) --passes_left;

@@ -50,10 +50,7 @@ class TestEngine {
     if (!created.ok()) WEFT_CHECK(created.error().message.empty());
     transformer_ = std::move(created).value();
     const Bytes bytes = pages * transformer_->kv_layout().page_bytes;
-    arena_ = std::move(device_->AllocateDevice(bytes)).value();
-    auto stream = device_->CreateStream(device::StreamPriority::kCopy, "poison");
-    stream->Fill(arena_.data(), device::kPoison, bytes);
-    stream->Synchronize();
+    arena_ = device::AllocatePoisoned(*device_, bytes);
     transformer_->BindPages(arena_.data(), pages);
   }
 
