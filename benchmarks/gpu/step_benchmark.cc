@@ -1,11 +1,11 @@
 // Times of whole steps of Llama-3.1-8B's shape with dummy weights: decode at several batch sizes
-// and prefill, with and without adapters of rank 128 on every projection. One line of JSON for
-// each; medians of wall time around Transformer::Run, which ends with the sampled tokens on the
-// host, and from step to step with the next one queued ahead, with the time for which the device
-// stands still between two. Some decodes also beside copies to the device that never pause, as
-// adapters' are.
+// prefill and both at once, with and without adapters of rank 128 on every projection. One line of
+// JSON for each; medians of wall time around Transformer::Run, which ends with the sampled tokens
+// on the host, and from step to step with the next one queued ahead, with the time for which the
+// device stands still between two. Some decodes also beside copies to the device that never pause,
+// as adapters' are.
 //
-//   weft_step_benchmark [cuda|cpu] [layers] [steps]
+//   weft_step_benchmark [cuda|cpu] [layers] [steps] [part of a name: only such steps]
 //
 // With WEFT_CACHE set, matrix products are measured at the start and what was chosen is kept there.
 #include <algorithm>
@@ -139,8 +139,11 @@ class BusyLink {
 /// The model with a pool of pages; sequences get pages of their own.
 class Bench {
  public:
-  Bench(std::unique_ptr<device::Device> device, int32_t layers, int steps)
-      : device_(std::move(device)), config_(Llama8B(layers)), steps_(steps) {
+  Bench(std::unique_ptr<device::Device> device, int32_t layers, int steps, std::string wanted)
+      : device_(std::move(device)),
+        config_(Llama8B(layers)),
+        steps_(steps),
+        wanted_(std::move(wanted)) {
     model::TransformerOptions options;
     options.threads = 16;
     options.max_rows = 2048 + 64;
@@ -160,8 +163,10 @@ class Bench {
   void MeasureBesideCopies(const std::string& name, int32_t sequences, int32_t position,
                            int adapters) {
     for (const Bytes piece : {4 * kMiB, 8 * kMiB, 16 * kMiB}) {
+      const std::string beside = name + ", beside copies of " + FormatBytes(piece);
+      if (!IsWanted(beside)) continue;
       const BusyLink link(*device_, piece);
-      Measure(name + ", beside copies of " + FormatBytes(piece), sequences, 1, position, adapters);
+      Measure(beside, sequences, 1, position, adapters);
       Report("copies beside it, GB/s", link.gigabytes_per_second());
     }
   }
@@ -169,11 +174,30 @@ class Bench {
   /// The median over steps of `sequences` with `rows` each from `position` on.
   void Measure(const std::string& name, int32_t sequences, int32_t rows, int32_t position,
                int adapters) {
-    const int32_t per_page = model_->kv_layout().tokens_per_page;
+    if (!IsWanted(name)) return;
     model::ForwardBatch batch;
+    Append(sequences, rows, position, adapters, batch);
+    Measure(name, batch, rows > 1 ? std::max(steps_ / 4, 1) : steps_);
+  }
+
+  /// A prefill beside decodes, each with its adapter or all with none.
+  void MeasureMixed(const std::string& name, int32_t prefill, int32_t decodes, int32_t position,
+                    int adapters) {
+    if (!IsWanted(name)) return;
+    model::ForwardBatch batch;
+    Append(1, prefill, 0, adapters, batch);
+    Append(decodes, 1, position, adapters, batch);
+    Measure(name, batch, std::max(steps_ / 4, 1));
+  }
+
+ private:
+  void Append(int32_t sequences, int32_t rows, int32_t position, int adapters,
+              model::ForwardBatch& batch) const {
+    const int32_t per_page = model_->kv_layout().tokens_per_page;
     const auto params = std::make_shared<ops::SamplingParams>();
     params->temperature = 0.0F;
     int32_t page = 1;
+    for (const auto& slice : batch.slices) page += static_cast<int32_t>(slice.pages.size());
     for (int32_t i = 0; i < sequences; ++i) {
       model::SequenceSlice slice;
       slice.rows = rows;
@@ -181,16 +205,18 @@ class Bench {
       for (int32_t at = 0; at < position + rows; at += per_page) slice.pages.emplace_back(page++);
       if (adapters > 0) slice.adapter = adapters_[static_cast<size_t>(i % adapters)].table();
       slice.first_logits_row = rows - 1;
-      batch.slices.push_back(std::move(slice));
       ops::SampleRow sample;
-      sample.logits_row = i;
+      sample.logits_row = static_cast<int32_t>(batch.slices.size());
       sample.params = params;
+      batch.slices.push_back(std::move(slice));
       batch.samples.push_back(sample);
       for (int32_t r = 0; r < rows; ++r) batch.tokens.push_back((i * 977 + r * 31) % 128000);
     }
     WEFT_CHECK(page <= kPages);
+  }
+
+  void Measure(const std::string& name, const model::ForwardBatch& batch, int steps) {
     for (int i = 0; i < 3; ++i) model_->Run(batch);
-    const int steps = rows > 1 ? std::max(steps_ / 4, 1) : steps_;
     std::vector<double> alone;
     for (int i = 0; i < steps; ++i) {
       const auto begin = std::chrono::steady_clock::now();
@@ -218,7 +244,8 @@ class Bench {
     std::fflush(stdout);
   }
 
- private:
+  bool IsWanted(const std::string& name) const { return name.find(wanted_) != std::string::npos; }
+
   static double Since(std::chrono::steady_clock::time_point begin) {
     return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
         .count();
@@ -235,19 +262,24 @@ class Bench {
   std::unique_ptr<device::Device> device_;
   const ModelConfig config_;
   const int steps_;
+  const std::string wanted_;
   std::unique_ptr<model::Transformer> model_;
   device::Buffer arena_;
   std::vector<Adapter> adapters_;
 };
 
-void Run(std::unique_ptr<device::Device> device, int32_t layers, int steps) {
+void Run(std::unique_ptr<device::Device> device, int32_t layers, int steps, std::string wanted) {
   std::printf("{\"device\": \"%s\", \"layers\": %d}\n", device->name().c_str(), layers);
-  Bench bench(std::move(device), layers, steps);
+  Bench bench(std::move(device), layers, steps, std::move(wanted));
   bench.Measure("decode, batch 1, context 1k", 1, 1, 1024, 0);
   bench.Measure("decode, batch 1, context 1k, 1 adapter", 1, 1, 1024, 1);
   bench.Measure("decode, batch 16, context 1k", 16, 1, 1024, 0);
   bench.Measure("decode, batch 16, context 1k, 1 adapter", 16, 1, 1024, 1);
   bench.Measure("decode, batch 16, context 1k, 8 adapters", 16, 1, 1024, 8);
+  bench.Measure("decode, batch 8, context 1k, 8 adapters", 8, 1, 1024, 8);
+  bench.Measure("decode, batch 24, context 1k", 24, 1, 1024, 0);
+  bench.Measure("decode, batch 24, context 1k, 8 adapters", 24, 1, 1024, 8);
+  bench.Measure("decode, batch 32, context 1k, 8 adapters", 32, 1, 1024, 8);
   bench.MeasureBesideCopies("decode, batch 16, context 1k", 16, 1024, 0);
   bench.MeasureBesideCopies("decode, batch 16, context 1k, 8 adapters", 16, 1024, 8);
   bench.Measure("decode, batch 64, context 512", 64, 1, 512, 0);
@@ -256,6 +288,8 @@ void Run(std::unique_ptr<device::Device> device, int32_t layers, int steps) {
   bench.Measure("prefill, 512 tokens, 1 adapter", 1, 512, 0, 1);
   bench.Measure("prefill, 2048 tokens", 1, 2048, 0, 0);
   bench.Measure("prefill, 2048 tokens, 1 adapter", 1, 2048, 0, 1);
+  bench.MeasureMixed("mixed, 1024 tokens beside 16 decodes", 1024, 16, 1024, 0);
+  bench.MeasureMixed("mixed, 1024 tokens beside 16 decodes, 8 adapters", 1024, 16, 1024, 8);
   bench.Measure("prefill, 4 x 512 tokens, 4 adapters", 4, 512, 0, 4);
 }
 
@@ -266,6 +300,6 @@ int main(int argc, char** argv) {
   const bool cpu = argc > 1 && std::string(argv[1]) == "cpu";
   const int32_t layers = argc > 2 ? std::atoi(argv[2]) : 32;
   weft::Run(cpu ? weft::device::CreateCpuDevice() : weft::Must(weft::device::CreateCudaDevice()),
-            layers, argc > 3 ? std::atoi(argv[3]) : weft::kDefaultSteps);
+            layers, argc > 3 ? std::atoi(argv[3]) : weft::kDefaultSteps, argc > 4 ? argv[4] : "");
   return 0;
 }

@@ -39,8 +39,8 @@ __global__ void __launch_bounds__(kMergeWarps* kLanes) MergeParts(const Merge me
   const int head = unit % merge.heads;
   const int64_t first = merge.begin[index];
   const int count = merge.count[index];
-  AwaitKernelBefore();
   AdmitKernelBehind();
+  AwaitKernelBefore();
   float max = -INFINITY;
   for (int part = lane; part < count; part += kLanes)
     max = fmaxf(max, merge.partial_log2[(first + part) * merge.heads + head]);
@@ -148,6 +148,7 @@ cudaError_t PagedAttention::Run(const AttentionParams& params, const AttentionLa
     work.items = pass.items;
     work.tile_rows = pass.tile_rows;
     work.split = pass.split;
+    work.wide = pass.wide;
     work.fixed_order = deterministic_;
     cudaError_t error =
         pass.decode ? LaunchDecodeAttention(work, stream) : LaunchWork(work, stream);

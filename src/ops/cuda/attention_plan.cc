@@ -15,6 +15,7 @@ constexpr int32_t kSmallTile = 64;
 constexpr int32_t kLargeTile = 128;
 /// Tokens of KV of an item are a multiple of what a block of any tile takes at once.
 constexpr int32_t kChunkGranule = 128;
+constexpr int32_t kDecodeGranule = 64;
 /// Fixed under `deterministic`: short enough that a long sequence alone keeps the machine busy,
 /// long enough that few sequences need a merge.
 constexpr int32_t kDeterministicChunk = 1024;
@@ -23,7 +24,6 @@ constexpr int32_t kDeterministicChunk = 1024;
 constexpr int32_t kItemCost = 48;
 constexpr int32_t kMergeCost = 80;
 constexpr int32_t kBlocksPerMultiprocessor = 2;
-constexpr int32_t kDecodeBlocksPerMultiprocessor = 1;
 /// Our own decode kernel serves up to this many (sequence, kv head) pairs a multiprocessor.
 constexpr int32_t kOwnDecodeWaves = 2;
 /// Partial rows beyond one for each row: bounds scratch memory, and so how far prefill is split.
@@ -105,32 +105,50 @@ bool AttentionPlanner::OwnDecode(int64_t sequences) const {
          sequences * shape_.kv_heads <= kOwnDecodeWaves * limits_.multiprocessors;
 }
 
+/// Where every pair has a multiprocessor to itself it also has all of it.
+bool AttentionPlanner::WideDecode(int64_t sequences) const {
+  return sequences * shape_.kv_heads <= limits_.multiprocessors;
+}
+
+AttentionPlanner::Blocks AttentionPlanner::BlocksOf(bool decode, bool wide) const {
+  if (!decode) return {kBlocksPerMultiprocessor * limits_.multiprocessors, kChunkGranule, 1};
+  const int32_t sharing = wide ? 1 : kNarrowDecodeBlocks;
+  return {sharing * limits_.multiprocessors, kDecodeGranule, sharing};
+}
+
 int32_t AttentionPlanner::DecodeItems(int32_t bucket) const {
   if (limits_.deterministic) {
     const int32_t chunks = CeilDivide(limits_.max_context, kDeterministicChunk);
     return std::min(bucket * chunks, decode_chunks_) * TilesOf(1, kSmallTile);
   }
   const int32_t tiles = TilesOf(1, kDecodeTile);
-  const int32_t blocks =
-      (OwnDecode(bucket) ? kDecodeBlocksPerMultiprocessor : 2 * kBlocksPerMultiprocessor) *
-      limits_.multiprocessors;
+  const int32_t blocks = OwnDecode(bucket) ? BlocksOf(true, WideDecode(bucket)).at_once
+                                           : 2 * kBlocksPerMultiprocessor * limits_.multiprocessors;
   return bucket * tiles + CeilDivide(blocks, shape_.kv_heads);
 }
 
 /// The chunk with the least estimated time, in tokens of KV that one block reads: blocks start as
 /// others end, so the time lies between full waves and an even spread with the longest item last.
-int32_t AttentionPlanner::ChooseChunk(std::span<const AttentionSequence> sequences, bool decode,
-                                      int32_t tile_rows, int32_t max_items) const {
+int32_t AttentionPlanner::ChooseChunk(std::span<const AttentionSequence> sequences,
+                                      const Blocks& blocks, int32_t tile_rows,
+                                      int32_t max_items) const {
   int32_t longest = 0;
   for (const auto& sequence : sequences) longest = std::max(longest, KvLength(sequence));
-  const int64_t slots = int64_t{limits_.multiprocessors} *
-                        (decode ? kDecodeBlocksPerMultiprocessor : kBlocksPerMultiprocessor);
+  const int64_t slots = blocks.at_once;
+  const int32_t item_cost = kItemCost / blocks.sharing;
+  const int32_t merge_cost = kMergeCost / blocks.sharing;
   int32_t best = 0;
   int64_t best_cost = 0;
-  const int32_t whole = CeilDivide(longest, kChunkGranule) * kChunkGranule;
-  // From one chunk to ever smaller ones: half of the steps would do, but 4/5 hit waves better.
-  for (int32_t chunk = whole; chunk >= 2 * kChunkGranule || chunk == whole;
-       chunk = chunk * 4 / 5 / kChunkGranule * kChunkGranule) {
+  const int32_t whole = CeilDivide(longest, blocks.granule) * blocks.granule;
+  // From one chunk to ever smaller ones: by fifths, and whatever parts the longest evenly.
+  const auto next = [&](int32_t chunk) {
+    const int32_t smaller = chunk - blocks.granule;
+    if (smaller == 0) return 0;
+    const int32_t even = CeilDivide(longest, CeilDivide(longest, smaller));
+    const int32_t fifth = chunk * 4 / 5 / blocks.granule * blocks.granule;
+    return std::max(CeilDivide(even, blocks.granule) * blocks.granule, fifth);
+  };
+  for (int32_t chunk = whole; chunk >= 2 * blocks.granule || chunk == whole; chunk = next(chunk)) {
     int64_t items = 0;
     int64_t tokens = 0;
     int64_t partial_rows = 0;
@@ -143,11 +161,11 @@ int32_t AttentionPlanner::ChooseChunk(std::span<const AttentionSequence> sequenc
     }
     const bool fits = items <= max_items && partial_rows <= max_partial_rows_;
     if (!fits && chunk != whole) break;
-    const int64_t last = std::min(chunk, longest) + kItemCost;
+    const int64_t last = std::min(chunk, longest) + item_cost;
     const int64_t waves = CeilDivide(items * shape_.kv_heads, slots) * last;
-    const int64_t spread = (tokens + items * kItemCost) * shape_.kv_heads / slots;
+    const int64_t spread = (tokens + items * item_cost) * shape_.kv_heads / slots;
     const int64_t cost =
-        std::max(spread, std::min(waves, spread + last)) + (chunk < longest ? kMergeCost : 0);
+        std::max(spread, std::min(waves, spread + last)) + (chunk < longest ? merge_cost : 0);
     if (best == 0 || cost < best_cost) {
       best = chunk;
       best_cost = cost;
@@ -220,6 +238,7 @@ void AttentionPlanner::AddPass(std::span<const AttentionSequence> sequences, boo
   pass.index = static_cast<int32_t>(filling.launch->passes.size());
   WEFT_CHECK(pass.index < max_passes_);
   pass.decode = decode;
+  pass.wide = decode && WideDecode(std::ssize(sequences));
   pass.tile_rows = tile_rows;
   for (const auto& sequence : sequences) pass.split |= KvLength(sequence) > chunk;
   pass.first_item = filling.items;
@@ -285,9 +304,12 @@ void AttentionPlanner::Plan(std::span<const AttentionSequence> sequences, std::b
   const bool large = packed > kSmallTile * std::ssize(many);
   const int32_t tile = large ? kLargeTile : kSmallTile;
   if (!few.empty())
-    AddPass(few, own, kDecodeTile, ChooseChunk(few, own, kDecodeTile, max_items_), filling);
+    AddPass(few, own, kDecodeTile,
+            ChooseChunk(few, BlocksOf(own, WideDecode(std::ssize(few))), kDecodeTile, max_items_),
+            filling);
   if (!many.empty())
-    AddPass(many, false, tile, ChooseChunk(many, false, tile, max_items_ - filling.items), filling);
+    AddPass(many, false, tile,
+            ChooseChunk(many, BlocksOf(false, false), tile, max_items_ - filling.items), filling);
   Finish(filling);
 }
 
@@ -330,16 +352,18 @@ void AttentionPlanner::PlanDecode(std::span<const AttentionSequence> sequences, 
   Filling filling{.plan = plan, .launch = launch};
   AttentionPass pass;
   pass.decode = OwnDecode(bucket);
+  pass.wide = pass.decode && WideDecode(bucket);
   pass.split = !pass.decode;
   pass.tile_rows = limits_.deterministic ? kSmallTile : kDecodeTile;
   pass.items = DecodeItems(bucket);
   // A row that no sequence has takes an item too.
   const auto spare = static_cast<int32_t>(bucket - std::ssize(sequences));
   const int32_t items = pass.items - (pass.decode ? spare : 0);
-  const int32_t chunk = limits_.deterministic ? kDeterministicChunk
-                        : sequences.empty()
-                            ? kChunkGranule
-                            : ChooseChunk(sequences, pass.decode, kDecodeTile, items);
+  const int32_t chunk =
+      limits_.deterministic ? kDeterministicChunk
+      : sequences.empty()
+          ? kChunkGranule
+          : ChooseChunk(sequences, BlocksOf(pass.decode, pass.wide), kDecodeTile, items);
   filling.At(layout_.chunk)[0] = chunk;
   std::vector<bool> present(static_cast<size_t>(bucket));
   for (const auto& sequence : sequences) {

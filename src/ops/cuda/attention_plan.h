@@ -41,6 +41,7 @@ struct AttentionSequence {
 struct AttentionPass {
   int32_t index = 0;
   bool decode = false;  ///< For the kernel of decode_attention.h, which merges by itself.
+  bool wide = false;    ///< Of that, the blocks that have a multiprocessor each.
   int32_t tile_rows = 0;
   bool split = false;
   int32_t first_item = 0;
@@ -104,11 +105,21 @@ class AttentionPlanner {
  private:
   struct Filling;
 
+  /// A kernel's blocks: how many run at once, what their parts of KV are multiples of, and how many
+  /// share what a multiprocessor reads.
+  struct Blocks {
+    int32_t at_once;
+    int32_t granule;
+    int32_t sharing;
+  };
+
   int32_t TilesOf(int32_t rows, int32_t tile_rows) const;
   bool OwnDecode(int64_t sequences) const;
+  bool WideDecode(int64_t sequences) const;
+  Blocks BlocksOf(bool decode, bool wide) const;
   int32_t DecodeItems(int32_t bucket) const;
-  int32_t ChooseChunk(std::span<const AttentionSequence> sequences, bool decode, int32_t tile_rows,
-                      int32_t max_items) const;
+  int32_t ChooseChunk(std::span<const AttentionSequence> sequences, const Blocks& blocks,
+                      int32_t tile_rows, int32_t max_items) const;
   void AddPass(std::span<const AttentionSequence> sequences, bool decode, int32_t tile_rows,
                int32_t chunk, Filling& filling) const;
   void AddSequence(const AttentionSequence& sequence, const AttentionPass& pass, int32_t chunk,

@@ -165,6 +165,9 @@ TEST(AttentionPlan, FewLongDecodesAreSplitAndManyAreNot) {
   EXPECT_GE(decode(4, 4096).items, 16);
   EXPECT_EQ(decode(16, 1024).items, 16);
   EXPECT_TRUE(decode(16, 1024).decode);
+  EXPECT_TRUE(decode(16, 1024).wide);
+  EXPECT_EQ(decode(24, 1024).items, 2 * 24);  // Narrow blocks: three at once.
+  EXPECT_FALSE(decode(24, 1024).wide);
   EXPECT_FALSE(decode(256, 512).decode);
   EXPECT_FALSE(decode(256, 512).split);
   EXPECT_FALSE(decode(3, 100).split);

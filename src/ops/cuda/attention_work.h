@@ -39,6 +39,7 @@ struct AttentionWork {
   int32_t items = 0;  ///< Blocks of the grid.
   int32_t tile_rows = 0;
   bool split = false;
+  bool wide = false;  ///< Decode: whether a block has a multiprocessor to itself.
   /// A row's result must not depend on the rows that share its tile: tiles of 64 alone.
   bool fixed_order = false;
 };
@@ -47,6 +48,8 @@ struct AttentionWork {
 constexpr bool DecodeServes(int32_t head_dim, int32_t group) {
   return (head_dim == 64 || head_dim == 128) && group <= 8;
 }
+/// Of its narrow blocks on a multiprocessor at once.
+inline constexpr int32_t kNarrowDecodeBlocks = 3;
 /// The most parts that it cuts a sequence into.
 inline constexpr int32_t kMaxDecodeParts = 1024;
 

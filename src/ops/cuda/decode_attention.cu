@@ -8,8 +8,8 @@ namespace weft::ops::cuda {
 namespace {
 
 constexpr int kLanes = 32;
-/// Of a block where it may have the shared memory that they need, else half of them.
-constexpr int kMaxWarps = 8;
+constexpr int kNarrowWarps = 4;
+constexpr int kWideWarps = kNarrowDecodeBlocks * kNarrowWarps;
 /// Tokens that a warp takes at once: a tile of K and V, which lies in one page.
 constexpr int kTile = 16;
 /// Tiles of a warp in shared memory: one in use, the others on their way.
@@ -27,9 +27,6 @@ struct Shape {
   static constexpr int kTileBytes = kTile * kHeadDim * 2;
   static constexpr int kWarpBytes = kStages * 2 * kTileBytes;
 };
-
-__device__ int Threads() { return static_cast<int>(blockDim.x); }
-__device__ int Warps() { return Threads() / kLanes; }
 
 __device__ uint32_t SharedAddress(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
@@ -175,52 +172,81 @@ __device__ void UseTile(uint32_t stage, const uint32_t (&query)[Shape<kHeadDim>:
   }
 }
 
-/// A warp's way through its tiles of the part: warps take turns.
-template <int kHeadDim>
-__device__ void Stream(const AttentionWork& work, const Part& part, int kv_head, uint32_t shared,
-                       const uint32_t (&query)[Shape<kHeadDim>::kSteps][2],
-                       State<kHeadDim>& state) {
+/// A warp's tiles of a part, on their way and in shared memory: warps take turns.
+template <int kHeadDim, int kWarps>
+class Tiles {
   using S = Shape<kHeadDim>;
-  const int warp = static_cast<int>(threadIdx.x) / kLanes;
-  const int64_t head_offset = int64_t{kv_head} * kHeadDim;
-  const int32_t* pages = work.pages + work.page_begin[part.sequence];
-  const uint32_t stages = shared + static_cast<uint32_t>(warp * S::kWarpBytes);
-  const int stride = Warps() * kTile;
-  int fetch = part.begin + warp * kTile;
-  int page = fetch < part.end ? pages[fetch / work.tokens_per_page] : 0;
-  const auto fetch_next = [&](int stage) {
-    if (fetch < part.end) {
-      FetchTile<kHeadDim>(work, part, fetch, page, head_offset,
-                          stages + static_cast<uint32_t>(stage * 2 * S::kTileBytes));
-      fetch += stride;
-      if (fetch < part.end) page = pages[fetch / work.tokens_per_page];
+
+ public:
+  __device__ Tiles(const AttentionWork& work, const Part& part, int kv_head, uint32_t shared)
+      : work_(work),
+        part_(part),
+        pages_(work.pages + work.page_begin[part.sequence]),
+        head_offset_(int64_t{kv_head} * kHeadDim),
+        stages_(shared + static_cast<uint32_t>(Warp() * S::kWarpBytes)),
+        fetch_(part.begin + Warp() * kTile) {
+    if (fetch_ < part.end) page_ = pages_[fetch_ / work.tokens_per_page];
+  }
+
+  /// Sends for the first tiles, as many as there is room for, up to the first of which a token
+  /// behind `limit` is. To be called again with the part's end.
+  __device__ void Begin(int limit) {
+    for (;
+         begun_ < kStages && (fetch_ >= part_.end || fetch_ + kTile <= limit || limit >= part_.end);
+         ++begun_)
+      Fetch(begun_);
+  }
+
+  __device__ void Use(const uint32_t (&query)[S::kSteps][2], State<kHeadDim>& state) {
+    int stage = 0;
+    for (int first = part_.begin + Warp() * kTile; first < part_.end; first += kStride) {
+      asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1));
+      __syncwarp();
+      UseTile<kHeadDim>(StageAddress(stage), query, part_.end - first, work_.scale * kLog2E, state);
+      __syncwarp();
+      Fetch(stage);
+      stage = stage + 1 == kStages ? 0 : stage + 1;
+    }
+    asm volatile("cp.async.wait_group 0;");
+  }
+
+ private:
+  static constexpr int kStride = kWarps * kTile;
+
+  __device__ static int Warp() { return static_cast<int>(threadIdx.x) / kLanes; }
+  __device__ uint32_t StageAddress(int stage) const {
+    return stages_ + static_cast<uint32_t>(stage * 2 * S::kTileBytes);
+  }
+  /// The next tile, if there is one.
+  __device__ void Fetch(int stage) {
+    if (fetch_ < part_.end) {
+      FetchTile<kHeadDim>(work_, part_, fetch_, page_, head_offset_, StageAddress(stage));
+      fetch_ += kStride;
+      if (fetch_ < part_.end) page_ = pages_[fetch_ / work_.tokens_per_page];
     }
     asm volatile("cp.async.commit_group;");
-  };
-#pragma unroll
-  for (int stage = 0; stage < kStages - 1; ++stage) fetch_next(stage);
-  int stage = 0;
-  for (int first = part.begin + warp * kTile; first < part.end; first += stride) {
-    asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2));
-    __syncwarp();
-    fetch_next(stage == 0 ? kStages - 1 : stage - 1);
-    UseTile<kHeadDim>(stages + static_cast<uint32_t>(stage * 2 * S::kTileBytes), query,
-                      part.end - first, work.scale * kLog2E, state);
-    stage = stage + 1 == kStages ? 0 : stage + 1;
   }
-  asm volatile("cp.async.wait_group 0;");
-}
 
-/// The warps' states, side by side in shared memory.
-template <int kHeadDim>
-struct Shared {
-  float out[kMaxWarps][kQueries][kHeadDim];
-  float max[kMaxWarps][kQueries];
-  float sum[kMaxWarps][kQueries];
+  const AttentionWork& work_;
+  const Part& part_;
+  const int32_t* const pages_;
+  const int64_t head_offset_;
+  const uint32_t stages_;
+  int fetch_;
+  int page_ = 0;
+  int begun_ = 0;
 };
 
-template <int kHeadDim>
-__device__ void Share(const State<kHeadDim>& state, Shared<kHeadDim>& shared) {
+/// The warps' states, side by side in shared memory.
+template <int kHeadDim, int kWarps>
+struct Shared {
+  float out[kWarps][kQueries][kHeadDim];
+  float max[kWarps][kQueries];
+  float sum[kWarps][kQueries];
+};
+
+template <int kHeadDim, int kWarps>
+__device__ void Share(const State<kHeadDim>& state, Shared<kHeadDim, kWarps>& shared) {
   const int warp = static_cast<int>(threadIdx.x) / kLanes;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
 #pragma unroll
@@ -255,19 +281,20 @@ __device__ void Accumulate(float4& sum, float4 x, float weight) {
 }
 
 /// The part's result: to the output when it is the only one, else to its place among the parts.
-template <int kHeadDim>
+template <int kHeadDim, int kWarps>
 __device__ void WritePart(const AttentionWork& work, const Part& part, int kv_head,
-                          const Shared<kHeadDim>& shared) {
+                          const Shared<kHeadDim, kWarps>& shared) {
   constexpr int kQuads = kHeadDim / 4;
   const int group = work.heads / work.kv_heads;
-  for (int i = static_cast<int>(threadIdx.x); i < group * kQuads; i += Threads()) {
+  for (int i = static_cast<int>(threadIdx.x); i < group * kQuads;
+       i += static_cast<int>(blockDim.x)) {
     const int q = i / kQuads;
     const int d = i % kQuads * 4;
     float max = -INFINITY;
-    for (int w = 0; w < Warps(); ++w) max = fmaxf(max, shared.max[w][q]);
+    for (int w = 0; w < kWarps; ++w) max = fmaxf(max, shared.max[w][q]);
     float total = 0.0F;
     float4 sum = {};
-    for (int w = 0; w < Warps(); ++w) {
+    for (int w = 0; w < kWarps; ++w) {
       const float weight = max == -INFINITY ? 0.0F : Exp2(shared.max[w][q] - max);
       total += shared.sum[w][q] * weight;
       Accumulate(sum, *reinterpret_cast<const float4*>(&shared.out[w][q][d]), weight);
@@ -294,10 +321,12 @@ __device__ void MergeParts(const AttentionWork& work, const Part& part, int kv_h
   constexpr int kQuads = kHeadDim / 4;
   const int group = work.heads / work.kv_heads;
   const int64_t first = int64_t{work.partial_begin[part.sequence]} * work.heads + kv_head * group;
-  for (int i = static_cast<int>(threadIdx.x); i < group * part.count; i += Threads())
+  for (int i = static_cast<int>(threadIdx.x); i < group * part.count;
+       i += static_cast<int>(blockDim.x))
     weights[i] = __ldcg(work.partial_log2 + first + i / group * work.heads + i % group);
   __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < group * kQuads; i += Threads()) {
+  for (int i = static_cast<int>(threadIdx.x); i < group * kQuads;
+       i += static_cast<int>(blockDim.x)) {
     const int q = i / kQuads;
     const int d = i % kQuads * 4;
     float max = -INFINITY;
@@ -334,8 +363,12 @@ __device__ bool EndsLast(const AttentionWork& work, const Part& part, int kv_hea
   return last;
 }
 
-template <int kHeadDim>
-__global__ void __launch_bounds__(kMaxWarps* kLanes, 1) DecodeAttention(const AttentionWork work) {
+template <int kHeadDim, int kWarps>
+constexpr size_t kBytes = kWarps* Shape<kHeadDim>::kWarpBytes;
+
+template <int kHeadDim, int kWarps>
+__global__ void __launch_bounds__(kWarps* kLanes, kWideWarps / kWarps)
+    DecodeAttention(const AttentionWork work) {
   extern __shared__ uint4 memory[];
   const auto item = static_cast<int>(blockIdx.x);
   const auto kv_head = static_cast<int>(blockIdx.y);
@@ -346,13 +379,16 @@ __global__ void __launch_bounds__(kMaxWarps* kLanes, 1) DecodeAttention(const At
   const int chunk = *work.chunk;
   const int length = work.kv_length[part.sequence];
   const int row = work.first_row[part.sequence];
-  // The plan came with the step, before all of its products; queries, K and V did not.
-  AwaitKernelBefore();
-  AdmitKernelBehind();
-  if (!valid) return;
   part.count = length <= chunk ? 1 : (length + chunk - 1) / chunk;
   part.begin = part.index * chunk;
-  part.end = min(part.begin + chunk, length);
+  part.end = valid ? min(part.begin + chunk, length) : part.begin;
+  Tiles<kHeadDim, kWarps> tiles(work, part, kv_head, SharedAddress(memory));
+  AdmitKernelBehind();
+  // The plan came with the step, K and V of all tokens but the newest with earlier ones.
+  tiles.Begin(length - 1);
+  AwaitKernelBefore();
+  if (!valid) return;
+  tiles.Begin(part.end);
   const int group = work.heads / work.kv_heads;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   uint32_t query[Shape<kHeadDim>::kSteps][2] = {};
@@ -367,12 +403,11 @@ __global__ void __launch_bounds__(kMaxWarps* kLanes, 1) DecodeAttention(const At
     }
   }
   State<kHeadDim> state;
-  Stream<kHeadDim>(work, part, kv_head, SharedAddress(memory), query, state);
+  tiles.Use(query, state);
   __syncthreads();
-  auto& shared = *reinterpret_cast<Shared<kHeadDim>*>(memory);
-  static_assert(sizeof(Shared<kHeadDim>) <= kMaxWarps / 2 * Shape<kHeadDim>::kWarpBytes);
-  static_assert(kMaxDecodeParts * kQueries * sizeof(float) <=
-                kMaxWarps / 2 * Shape<kHeadDim>::kWarpBytes);
+  auto& shared = *reinterpret_cast<Shared<kHeadDim, kWarps>*>(memory);
+  static_assert(sizeof(Shared<kHeadDim, kWarps>) <= kBytes<kHeadDim, kWarps>);
+  static_assert(kMaxDecodeParts * kQueries * sizeof(float) <= kBytes<kHeadDim, kWarps>);
   Share(state, shared);
   __syncthreads();
   WritePart(work, part, kv_head, shared);
@@ -380,47 +415,59 @@ __global__ void __launch_bounds__(kMaxWarps* kLanes, 1) DecodeAttention(const At
   MergeParts<kHeadDim>(work, part, kv_head, reinterpret_cast<float*>(memory));
 }
 
+template <int kHeadDim, int kWarps>
+cudaError_t Prepare() {
+  return cudaFuncSetAttribute(DecodeAttention<kHeadDim, kWarps>,
+                              cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              kBytes<kHeadDim, kWarps>);
+}
+
+template <int kHeadDim, int kWarps>
+cudaError_t Launch(const AttentionWork& work, cudaStream_t stream) {
+  const dim3 grid(static_cast<uint32_t>(work.items), static_cast<uint32_t>(work.kv_heads));
+  return LaunchOverlapped(DecodeAttention<kHeadDim, kWarps>, grid, dim3(kWarps * kLanes),
+                          kBytes<kHeadDim, kWarps>, stream, work);
+}
+
+/// Whether a block may have the shared memory that a wide one takes.
 template <int kHeadDim>
-cudaError_t CountWarps(int* warps) {
+cudaError_t FindRoom(bool* there) {
   int device = 0;
   int most = 0;
   cudaError_t error = cudaGetDevice(&device);
   if (error == cudaSuccess)
     error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-  *warps = most >= kMaxWarps * Shape<kHeadDim>::kWarpBytes ? kMaxWarps : kMaxWarps / 2;
+  *there = kBytes<kHeadDim, kWideWarps> <= static_cast<size_t>(most);
   return error;
 }
 
 template <int kHeadDim>
-cudaError_t Prepare() {
-  int warps = 0;
-  const cudaError_t error = CountWarps<kHeadDim>(&warps);
-  if (error != cudaSuccess) return error;
-  return cudaFuncSetAttribute(DecodeAttention<kHeadDim>,
-                              cudaFuncAttributeMaxDynamicSharedMemorySize,
-                              warps * Shape<kHeadDim>::kWarpBytes);
+cudaError_t PrepareBoth() {
+  bool room = false;
+  cudaError_t error = FindRoom<kHeadDim>(&room);
+  if (error == cudaSuccess) error = Prepare<kHeadDim, kNarrowWarps>();
+  if (error == cudaSuccess && room) error = Prepare<kHeadDim, kWideWarps>();
+  return error;
 }
 
 template <int kHeadDim>
-cudaError_t Launch(const AttentionWork& work, cudaStream_t stream) {
-  int warps = 0;
-  const cudaError_t error = CountWarps<kHeadDim>(&warps);
+cudaError_t LaunchEither(const AttentionWork& work, cudaStream_t stream) {
+  bool room = false;
+  const cudaError_t error = FindRoom<kHeadDim>(&room);
   if (error != cudaSuccess) return error;
-  const dim3 grid(static_cast<uint32_t>(work.items), static_cast<uint32_t>(work.kv_heads));
-  return LaunchOverlapped(DecodeAttention<kHeadDim>, grid,
-                          dim3(static_cast<uint32_t>(warps * kLanes)),
-                          static_cast<size_t>(warps * Shape<kHeadDim>::kWarpBytes), stream, work);
+  return work.wide && room ? Launch<kHeadDim, kWideWarps>(work, stream)
+                           : Launch<kHeadDim, kNarrowWarps>(work, stream);
 }
 
 }  // namespace
 
 cudaError_t PrepareDecodeAttention() {
-  const cudaError_t error = Prepare<64>();
-  return error != cudaSuccess ? error : Prepare<128>();
+  const cudaError_t error = PrepareBoth<64>();
+  return error != cudaSuccess ? error : PrepareBoth<128>();
 }
 
 cudaError_t LaunchDecodeAttention(const AttentionWork& work, cudaStream_t stream) {
-  return work.head_dim == 64 ? Launch<64>(work, stream) : Launch<128>(work, stream);
+  return work.head_dim == 64 ? LaunchEither<64>(work, stream) : LaunchEither<128>(work, stream);
 }
 
 }  // namespace weft::ops::cuda

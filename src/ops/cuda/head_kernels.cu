@@ -76,8 +76,8 @@ __global__ void __launch_bounds__(kWarps * 32) FinishHeads(FinishHeadsParams par
   const int row = static_cast<int>(blockIdx.x);
   const int head = static_cast<int>(blockIdx.y * kWarps + threadIdx.y);
   const int all = params.heads + 2 * params.kv_heads;
-  AwaitKernelBefore();
   AdmitKernelBehind();
+  AwaitKernelBefore();
   if (head >= all) return;
   const bool is_q = head < params.heads;
   const bool is_v = head >= params.heads + params.kv_heads;

@@ -352,12 +352,13 @@ template <typename T>
 void CheckWithBase(LoraCase& test, int op, int rows, int out, bool add) {
   SCOPED_TRACE(testing::Message() << "operator " << op << ", " << rows << " rows, " << out
                                   << " outputs of " << sizeof(T) << " bytes, added: " << add);
+  constexpr int kSampled = 8;  ///< Of so many outputs of a row one is compared.
   const int in = test.in(op);
   const int stride = out + kPadding;
   std::mt19937 random(11);
-  std::normal_distribution<float> normal;
   std::vector<__nv_bfloat16> weight(static_cast<size_t>(out * in));
-  for (__nv_bfloat16& value : weight) value = __float2bfloat16(normal(random));
+  for (__nv_bfloat16& value : weight)
+    value = __float2bfloat16(static_cast<float>(random() % 255) / 64.0F - 2.0F);
   PoisonedBuffer<__nv_bfloat16> device_weight(weight.size());
   device_weight.Set(weight);
   PoisonedBuffer<T> d(static_cast<size_t>((rows + 1) * stride));
@@ -381,11 +382,13 @@ void CheckWithBase(LoraCase& test, int op, int rows, int out, bool add) {
         ASSERT_TRUE(add ? got == 3.0F : std::isnan(got)) << "row " << row << " out " << o;
         continue;
       }
+      ASSERT_FALSE(std::isnan(got)) << "row " << row << " out " << o;
+      if ((o + row) % kSampled != 0) continue;
       double right = add ? 3.0 : 0.0;
       for (int k = 0; k < in; ++k)
         right +=
             double{test.X(op, row, k)} * __bfloat162float(weight[static_cast<size_t>(o * in + k)]);
-      ASSERT_NEAR(got, right, 1e-3 + (sizeof(T) == 4 ? 0.0 : std::abs(right) / 256))
+      ASSERT_NEAR(got, right, 2e-3 + (sizeof(T) == 4 ? 0.0 : std::abs(right) / 256))
           << "row " << row << " out " << o;
     }
 }
@@ -403,29 +406,24 @@ TEST_P(LoraKernels, WithTheSharedMemoryOfSmallerGpus) {
 }
 
 TEST_P(LoraKernels, TakeABaseProductAlong) {
-  LoraCase test(Shape(576, 192, 1536), 16, 7);
+  LoraCase test(Shape(576, 192, 6144), 32, 7);
   test.programmatic = GetParam();
   test.AddAdapter({24});
   test.AddAdapter({128});
   GemmParams product;
-  product.rows = 16;
+  product.rows = 32;
   product.in = product.h_stride = 576;
   product.out = 208;
   if (!RunsWithLora(product, test.shared_limit())) GTEST_SKIP() << "not on this GPU";
-  product.rows = 17;
+  product.rows = 33;
   EXPECT_FALSE(RunsWithLora(product, test.shared_limit()));
-  product.rows = 16;
-  product.in = 4096;
-  product.out = 16 * 1024;
-  EXPECT_TRUE(RunsWithLora(product, test.shared_limit()));
-  product.out += 16;
-  EXPECT_FALSE(RunsWithLora(product, test.shared_limit()));
-  product.rows = 8;
-  EXPECT_TRUE(RunsWithLora(product, test.shared_limit()));
-  // Fewer narrow tiles than blocks, more; as many wide ones, more.
-  for (const int out : {208, 4384, 32 * test.processors(), 48 * test.processors() + 32})
-    for (const int rows : {1, 8, 9, 16}) {
-      CheckWithBase<float>(test, 3, rows, out, true);
+  // Fewer units of 16 outputs than blocks; two to four for each; units of each warp's own, one, two
+  // and several passes; some with a last block that has fewer.
+  const int all = 16 * test.processors();
+  for (const int out :
+       {208, 2 * all - 48, 3 * all - 16, 4 * all, 6 * all + 80, 14 * all, 18 * all + 16})
+    for (const int rows : {1, 8, 9, 16, 17, 24, 32}) {
+      if (out <= 4 * all) CheckWithBase<float>(test, 3, rows, out, true);
       CheckWithBase<__nv_bfloat16>(test, 0, rows, out, false);
       if (testing::Test::HasFatalFailure()) return;
     }

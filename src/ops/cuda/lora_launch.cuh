@@ -7,15 +7,17 @@
 namespace weft::ops::cuda {
 
 /// Launches a persistent grid.
-inline void LaunchKernel(void (*kernel)(LoraParams), const LoraParams& params, LoraWork work,
-                         int threads, size_t shared_bytes, cudaStream_t stream) {
+template <typename... More>
+void LaunchKernel(void (*kernel)(LoraParams, More...), const LoraParams& params, LoraWork work,
+                  int threads, size_t shared_bytes, cudaStream_t stream, const More&... more) {
   const dim3 grid(static_cast<unsigned>(LoraBlocks(work, params.multiprocessors)));
   const dim3 block(static_cast<unsigned>(threads));
   if (params.programmatic) {
-    WEFT_CHECK(LaunchOverlapped(kernel, grid, block, shared_bytes, stream, params) == cudaSuccess);
+    WEFT_CHECK(LaunchOverlapped(kernel, grid, block, shared_bytes, stream, params, more...) ==
+               cudaSuccess);
     return;
   }
-  kernel<<<grid, block, shared_bytes, stream>>>(params);
+  kernel<<<grid, block, shared_bytes, stream>>>(params, more...);
   WEFT_CHECK(cudaGetLastError() == cudaSuccess);
 }
 

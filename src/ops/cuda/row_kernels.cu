@@ -6,7 +6,10 @@ namespace weft::ops::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / 32;
+constexpr int kNormThreads = 512;
+/// Of a row, times 8 * kNormThreads elements, what RmsNorm reads once: 8192. The rest it reads
+/// twice.
+constexpr int kKeptByNorm = 2;
 
 template <typename T>
 __global__ void Embed(const T* table, const int32_t* tokens, const int32_t* chosen, float* x,
@@ -34,27 +37,40 @@ __device__ void LoadSum(const X* x, const T* delta, float* values) {
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) RmsNorm(RmsNormParams params) {
-  __shared__ float sums[kWarps];
+__global__ void __launch_bounds__(kNormThreads) RmsNorm(RmsNormParams params) {
+  __shared__ float sums[kNormThreads / 32];
+  constexpr int kStride = kNormThreads * 8;
   const int width = params.width;
   const int first = static_cast<int>(threadIdx.x) * 8;
   // The weight is nobody's output: on its way while the kernel before ends.
-  for (int i = first; i < width; i += kThreads * 8)
+  for (int i = first; i < width; i += kStride)
     asm volatile("prefetch.global.L1 [%0];" ::"l"(params.weight + i));
-  AwaitKernelBefore();
   AdmitKernelBehind();
+  AwaitKernelBefore();
   const int64_t source =
       (params.source_rows != nullptr ? params.source_rows[blockIdx.x] : int64_t{blockIdx.x}) *
       width;
   float* from = params.x + source;
   const T* delta = params.delta != nullptr ? static_cast<const T*>(params.delta) + source : nullptr;
-  T* to = static_cast<T*>(params.out) + int64_t{blockIdx.x} * width;
-  float sum = 0.0F;
-  for (int i = first; i < width; i += kThreads * 8) {
-    float values[8];
+  const auto load = [&](int i, float* values) {
     LoadSum(from + i, delta != nullptr ? delta + i : nullptr, values);
+  };
+  float kept[kKeptByNorm][8];
+  float sum = 0.0F;
+  const auto add_squares = [&](const float* values) {
 #pragma unroll
-    for (const float value : values) sum += value * value;
+    for (int i = 0; i < 8; ++i) sum += values[i] * values[i];
+  };
+#pragma unroll
+  for (int k = 0; k < kKeptByNorm; ++k) {
+    if (first + k * kStride >= width) break;
+    load(first + k * kStride, kept[k]);
+    add_squares(kept[k]);
+  }
+  for (int i = first + kKeptByNorm * kStride; i < width; i += kStride) {
+    float values[8];
+    load(i, values);
+    add_squares(values);
   }
   sum = SumOfWarp(sum);
   if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
@@ -63,23 +79,32 @@ __global__ void __launch_bounds__(kThreads) RmsNorm(RmsNormParams params) {
 #pragma unroll
   for (const float part : sums) sum += part;
   const float inverse = 1.0F / sqrtf(sum / static_cast<float>(width) + params.epsilon);
-  for (int i = first; i < width; i += kThreads * 8) {
-    float values[8];
-    float weights[8];
-    LoadSum(from + i, delta != nullptr ? delta + i : nullptr, values);
+  T* to = static_cast<T*>(params.out) + int64_t{blockIdx.x} * width;
+  const auto finish = [&](int i, float* values) {
     if (params.keep_sum && delta != nullptr) StoreEight(values, from + i);
+    float weights[8];
     LoadEight(params.weight + i, weights);
 #pragma unroll
     for (int j = 0; j < 8; ++j) values[j] = values[j] * inverse * weights[j];
     StoreEight(values, to + i);
+  };
+#pragma unroll
+  for (int k = 0; k < kKeptByNorm; ++k) {
+    if (first + k * kStride >= width) break;
+    finish(first + k * kStride, kept[k]);
+  }
+  for (int i = first + kKeptByNorm * kStride; i < width; i += kStride) {
+    float values[8];
+    load(i, values);
+    finish(i, values);
   }
 }
 
 template <typename T>
 __global__ void SiluMultiply(const T* gate_up, const T* delta, T* out, int32_t width) {
   const int i = static_cast<int>(blockIdx.y * kThreads + threadIdx.x) * 8;
-  AwaitKernelBefore();
   AdmitKernelBehind();
+  AwaitKernelBefore();
   if (i >= width) return;
   const int64_t gates = int64_t{blockIdx.x} * 2 * width + i;
   const int64_t ups = gates + width;
@@ -114,7 +139,7 @@ void LaunchEmbed(const EmbedParams& params, cudaStream_t stream) {
 void LaunchRmsNorm(const RmsNormParams& params, cudaStream_t stream) {
   WithElement(params.dtype, [&](auto element) {
     LaunchOverlapped(RmsNorm<decltype(element)>, dim3(static_cast<unsigned>(params.rows)),
-                     dim3(kThreads), 0, stream, params);
+                     dim3(kNormThreads), 0, stream, params);
   });
 }
 
