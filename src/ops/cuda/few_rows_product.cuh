@@ -6,7 +6,7 @@
 
 #include "ops/cuda/elements.cuh"
 #include "ops/cuda/few_rows_plan.h"
-#include "ops/cuda/lora_ring.cuh"
+#include "ops/cuda/lora_device.cuh"
 
 // The product of few rows of h with a weight that is read once. One warp, the feeder, sends boxes
 // of the weight and of h through a ring of stages in shared memory without pause; eight more
@@ -131,12 +131,9 @@ class FewRowsProduct {
   }
 
   __device__ void Expect(int stage) const {
-    asm volatile(
-        "{\n.reg .b64 state;\n"
-        "mbarrier.arrive.expect_tx.shared::cta.b64 state, [%0], %1;\n}" ::"r"(
-            SharedAddress(&shared_.full[stage])),
-        "r"(stage_bytes_)
-        : "memory");
+#if __CUDA_ARCH__ >= 900  // Elsewhere FewRowsServes is false.
+    ArriveAndExpect(&shared_.full[stage], stage_bytes_);
+#endif
   }
   __device__ void CopyWeight(const Part& part, int stage) const {
     CopyBox(&params_.weight, StageAddress(stage), part.out, part.box, stage);
@@ -148,7 +145,7 @@ class FewRowsProduct {
     return SharedAddress(shared_.ring) + stage * stage_bytes_;
   }
   __device__ void CopyBox(const CUtensorMap* map, uint32_t to, int row, int box, int stage) const {
-#if __CUDA_ARCH__ >= 900  // Elsewhere FewRowsServes is false.
+#if __CUDA_ARCH__ >= 900
     asm volatile(
         "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, "
         "{%3, %4, %5}], [%2];" ::"r"(to),

@@ -138,12 +138,7 @@ class Feeder {
   }
   /// A piece of its own for each lane where `mine`.
   __device__ void CopyPieces(uint32_t to, uint64_t from, int bytes, bool mine) {
-    if (mine)
-      asm volatile(
-          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
-          "[%3];" ::"r"(to),
-          "l"(from), "r"(bytes), "r"(SharedAddress(&shared_.full[place_.stage]))
-          : "memory");
+    if (mine) CopyBulk(to, reinterpret_cast<const void*>(from), bytes, &shared_.full[place_.stage]);
   }
 #else
   __device__ void Expect(int) {}

@@ -6,13 +6,13 @@
 
 #include "ops/cuda/lora_kernels.h"
 #include "ops/cuda/overlapped_launch.cuh"
+#include "ops/cuda/shared_barriers.cuh"
 #include "ops/cuda/tensor_core.cuh"
 
 // What the LoRA kernels share: loads, and finding the entry of a unit.
 
 namespace weft::ops::cuda {
 
-constexpr int kWarp = 32;
 /// bf16 elements of a 16-byte load.
 constexpr int kVector = 8;
 
@@ -22,10 +22,6 @@ __device__ inline uint4 LoadFresh(const void* address) {
 }
 __device__ inline float4 LoadFreshFloats(const float* address) {
   return __ldcg(reinterpret_cast<const float4*>(address));
-}
-
-__device__ inline uint32_t SharedAddress(const void* shared) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
 }
 
 /// Copies 16 bytes to shared memory, or zeros when not `valid`.

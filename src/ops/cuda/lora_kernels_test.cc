@@ -1,10 +1,12 @@
 #include "ops/cuda/lora_kernels.h"
 
+#include <array>
 #include <bit>
 #include <climits>
 #include <cmath>
 #include <cstring>
 
+#include "ops/cuda/few_rows_plan.h"
 #include "ops/cuda/lora_case_for_test.h"
 
 // The kernels against sums in double on the CPU, with everything that they must write or must not
@@ -405,28 +407,37 @@ TEST_P(LoraKernels, WithTheSharedMemoryOfSmallerGpus) {
   }
 }
 
-TEST_P(LoraKernels, TakeABaseProductAlong) {
-  LoraCase test(Shape(576, 192, 6144), 32, 7);
-  test.programmatic = GetParam();
+/// Down from `in` columns into what is there, and q, k and v from 576.
+void CheckWithBaseOf(bool programmatic, int in, std::span<const int> units_of_block,
+                     std::span<const int> rows) {
+  LoraCase test(Shape(576, 192, in), kMostFewRows, 7);
+  test.programmatic = programmatic;
   test.AddAdapter({24});
   test.AddAdapter({128});
   GemmParams product;
-  product.rows = 32;
+  product.rows = kMostFewRows;
   product.in = product.h_stride = 576;
-  product.out = 208;
+  product.out = kUnitOuts;
   if (!RunsWithLora(product, test.shared_limit())) GTEST_SKIP() << "not on this GPU";
-  product.rows = 33;
-  EXPECT_FALSE(RunsWithLora(product, test.shared_limit()));
-  // Fewer units of 16 outputs than blocks; two to four for each; units of each warp's own, one, two
-  // and several passes; some with a last block that has fewer.
-  const int all = 16 * test.processors();
-  for (const int out :
-       {208, 2 * all - 48, 3 * all - 16, 4 * all, 6 * all + 80, 14 * all, 18 * all + 16})
-    for (const int rows : {1, 8, 9, 16, 17, 24, 32}) {
-      if (out <= 4 * all) CheckWithBase<float>(test, 3, rows, out, true);
-      CheckWithBase<__nv_bfloat16>(test, 0, rows, out, false);
+  for (const int units : units_of_block)
+    for (const int count : rows) {
+      // The last block that has any has fewer.
+      const int out = units * test.processors() * kUnitOuts - kUnitOuts;
+      if (units <= 4) CheckWithBase<float>(test, 3, count, out, true);
+      CheckWithBase<__nv_bfloat16>(test, 0, count, out, false);
       if (testing::Test::HasFatalFailure()) return;
     }
+}
+
+TEST_P(LoraKernels, TakeABaseProductAlong) {
+  CheckWithBaseOf(GetParam(), 1536, std::array{1, 5}, std::array{1, 17});
+}
+
+/// All ways in which blocks and warps share it out: a unit or more for each block, units of each
+/// warp's own, one or two, in one pass or two; and columns that go around the ring often.
+TEST_P(LoraKernels, TakeALargeBaseProductAlong) {
+  CheckWithBaseOf(GetParam(), 6144, std::array{1, 2, 3, 4, 7, 14, 18},
+                  std::array{1, 8, 9, 16, 17, 24, 32});
 }
 
 }  // namespace
