@@ -15,7 +15,7 @@ constexpr int32_t kSmallTile = 64;
 constexpr int32_t kLargeTile = 128;
 /// Tokens of KV of an item are a multiple of what a block of any tile takes at once.
 constexpr int32_t kChunkGranule = 128;
-constexpr int32_t kDecodeGranule = 64;
+constexpr int32_t kDecodeGranule = 64;  ///< Of our own decode kernel; of a narrow block.
 /// Fixed under `deterministic`: short enough that a long sequence alone keeps the machine busy,
 /// long enough that few sequences need a merge.
 constexpr int32_t kDeterministicChunk = 1024;
@@ -107,12 +107,12 @@ bool AttentionPlanner::OwnDecode(int64_t sequences) const {
 
 /// Where every pair has a multiprocessor to itself it also has all of it.
 bool AttentionPlanner::WideDecode(int64_t sequences) const {
-  return sequences * shape_.kv_heads <= limits_.multiprocessors;
+  return limits_.decode_room.wide && sequences * shape_.kv_heads <= limits_.multiprocessors;
 }
 
 AttentionPlanner::Blocks AttentionPlanner::BlocksOf(bool decode, bool wide) const {
   if (!decode) return {kBlocksPerMultiprocessor * limits_.multiprocessors, kChunkGranule, 1};
-  const int32_t sharing = wide ? 1 : kNarrowDecodeBlocks;
+  const int32_t sharing = wide ? 1 : limits_.decode_room.narrow_blocks;
   return {sharing * limits_.multiprocessors, kDecodeGranule, sharing};
 }
 
@@ -383,8 +383,11 @@ void AttentionPlanner::PlanDecode(std::span<const AttentionSequence> sequences, 
     filling.At(layout_.merge_count)[filling.merges++] = 0;
   }
   WEFT_CHECK(filling.items <= pass.items);
-  for (; filling.items < pass.items; ++filling.items)
+  for (; filling.items < pass.items; ++filling.items) {
+    filling.At(layout_.item_sequence)[filling.items] = 0;
+    filling.At(layout_.item_chunk)[filling.items] = 0;
     plan[layout_.item_valid + filling.items] = std::byte{0};
+  }
   pass.merges = pass.decode ? 0 : bucket;
   launch->passes.push_back(pass);
   Finish(filling);

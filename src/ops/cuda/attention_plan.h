@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/strong_id.h"
+#include "ops/cuda/attention_work.h"
 #include "ops/cuda/step_slot.h"
 
 namespace weft::ops::cuda {
@@ -24,6 +25,7 @@ struct AttentionLimits {
   int32_t max_pages = 0;    ///< Of all sequences of a step together.
   int32_t max_context = 0;  ///< Tokens of one sequence.
   int32_t multiprocessors = 0;
+  DecodeRoom decode_room;
   /// A row's sums run over the same blocks in the same order whatever else is in the step, however
   /// its sequence was cut into steps.
   bool deterministic = false;
@@ -106,7 +108,8 @@ class AttentionPlanner {
   struct Filling;
 
   /// A kernel's blocks: how many run at once, what their parts of KV are multiples of, and how many
-  /// share what a multiprocessor reads.
+  /// share what a multiprocessor reads. An item's cost in tokens is less where they share: a block
+  /// reads fewer meanwhile.
   struct Blocks {
     int32_t at_once;
     int32_t granule;

@@ -98,6 +98,17 @@ TEST(Attention, LongSequencesAndManyRows) {
   }
 }
 
+/// More than wide blocks take, so in narrow ones, some in several parts.
+TEST(Attention, TwentyFourDecodesMatchTheDefinition) {
+  const AttentionShape shape{32, 8, 128, 16};
+  std::vector<TestSequence> sequences;
+  for (int32_t i = 0; i < 24; ++i) sequences.push_back({1, i * i * 4 % 2100});
+  PagedBatch batch(shape, sequences, 9);
+  Runner runner(shape, false);
+  batch.ExpectRight(runner.Run(batch, batch.sequences()), 6);
+  EXPECT_TRUE(runner.launch.passes.at(0).decode && !runner.launch.passes.at(0).wide);
+}
+
 TEST(Attention, ManyDecodesMatchTheDefinition) {
   const AttentionShape shape{32, 8, 128, 16};
   std::vector<TestSequence> sequences;
@@ -199,6 +210,7 @@ void ReplayDecodes(bool deterministic, int32_t bucket) {
 
 TEST(Attention, OneGraphServesAnySequencesOfItsBucket) {
   ReplayDecodes(false, 16);
+  ReplayDecodes(false, 24);  // Narrow blocks.
   ReplayDecodes(false, 64);  // FlashInfer's kernel, which decodes many.
 }
 TEST(Attention, OneGraphInFixedOrder) { ReplayDecodes(true, 16); }

@@ -48,8 +48,13 @@ struct AttentionWork {
 constexpr bool DecodeServes(int32_t head_dim, int32_t group) {
   return (head_dim == 64 || head_dim == 128) && group <= 8;
 }
-/// Of its narrow blocks on a multiprocessor at once.
+/// The most of its narrow blocks that share a multiprocessor.
 inline constexpr int32_t kNarrowDecodeBlocks = 3;
+/// What of it a GPU's multiprocessor has room for.
+struct DecodeRoom {
+  int32_t narrow_blocks = kNarrowDecodeBlocks;  ///< At once.
+  bool wide = true;                             ///< A block that takes as much as three of those.
+};
 /// The most parts that it cuts a sequence into.
 inline constexpr int32_t kMaxDecodeParts = 1024;
 

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "device/cuda/cuda_error.h"
+#include "ops/cuda/decode_attention.h"
 #include "ops/cuda/head_kernels.h"
 #include "ops/cuda/lora_kernels.h"
 #include "ops/cuda/row_kernels.h"
@@ -157,6 +158,7 @@ Status CudaOperators::PrepareKernels() {
   limits.max_pages =
       options_.max_sequences * (config_.context_length / options_.kv.tokens_per_page + 1);
   limits.multiprocessors = multiprocessors_;
+  WEFT_CUDA_CHECK(FindDecodeRoom(config_.head_dim, &limits.decode_room));
   limits.deterministic = options_.deterministic;
   attention_planner_ = std::make_unique<AttentionPlanner>(shape, limits);
   attention_ = std::make_unique<PagedAttention>(shape, *attention_planner_);

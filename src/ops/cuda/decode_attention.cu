@@ -2,6 +2,8 @@
 
 #include <cuda_bf16.h>
 
+#include <algorithm>
+
 #include "ops/cuda/overlapped_launch.cuh"
 
 namespace weft::ops::cuda {
@@ -10,6 +12,8 @@ namespace {
 constexpr int kLanes = 32;
 constexpr int kNarrowWarps = 4;
 constexpr int kWideWarps = kNarrowDecodeBlocks * kNarrowWarps;
+/// Bytes of shared memory that a block takes besides: the system's, and the kernel's fixed ones.
+constexpr int kBesides = 2048;
 /// Tokens that a warp takes at once: a tile of K and V, which lies in one page.
 constexpr int kTile = 16;
 /// Tiles of a warp in shared memory: one in use, the others on their way.
@@ -188,13 +192,9 @@ class Tiles {
     if (fetch_ < part.end) page_ = pages_[fetch_ / work.tokens_per_page];
   }
 
-  /// Sends for the first tiles, as many as there is room for, up to the first of which a token
-  /// behind `limit` is. To be called again with the part's end.
-  __device__ void Begin(int limit) {
-    for (;
-         begun_ < kStages && (fetch_ >= part_.end || fetch_ + kTile <= limit || limit >= part_.end);
-         ++begun_)
-      Fetch(begun_);
+  /// Sends for the first tiles, as many as there is room for.
+  __device__ void Begin() {
+    for (int stage = 0; stage < kStages; ++stage) Fetch(stage);
   }
 
   __device__ void Use(const uint32_t (&query)[S::kSteps][2], State<kHeadDim>& state) {
@@ -234,7 +234,6 @@ class Tiles {
   const uint32_t stages_;
   int fetch_;
   int page_ = 0;
-  int begun_ = 0;
 };
 
 /// The warps' states, side by side in shared memory.
@@ -383,12 +382,11 @@ __global__ void __launch_bounds__(kWarps* kLanes, kWideWarps / kWarps)
   part.begin = part.index * chunk;
   part.end = valid ? min(part.begin + chunk, length) : part.begin;
   Tiles<kHeadDim, kWarps> tiles(work, part, kv_head, SharedAddress(memory));
+  // The plan came with the step, before all of its products; queries, K and V did not.
   AdmitKernelBehind();
-  // The plan came with the step, K and V of all tokens but the newest with earlier ones.
-  tiles.Begin(length - 1);
   AwaitKernelBefore();
   if (!valid) return;
-  tiles.Begin(part.end);
+  tiles.Begin();
   const int group = work.heads / work.kv_heads;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   uint32_t query[Shape<kHeadDim>::kSteps][2] = {};
@@ -429,37 +427,42 @@ cudaError_t Launch(const AttentionWork& work, cudaStream_t stream) {
                           kBytes<kHeadDim, kWarps>, stream, work);
 }
 
-/// Whether a block may have the shared memory that a wide one takes.
 template <int kHeadDim>
-cudaError_t FindRoom(bool* there) {
+cudaError_t FindRoom(DecodeRoom* room) {
   int device = 0;
-  int most = 0;
+  int of_block = 0;
+  int of_all = 0;
   cudaError_t error = cudaGetDevice(&device);
   if (error == cudaSuccess)
-    error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-  *there = kBytes<kHeadDim, kWideWarps> <= static_cast<size_t>(most);
+    error = cudaDeviceGetAttribute(&of_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (error == cudaSuccess)
+    error = cudaDeviceGetAttribute(&of_all, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
+  constexpr auto kNarrow = static_cast<int>(kBytes<kHeadDim, kNarrowWarps>) + kBesides;
+  room->narrow_blocks = std::clamp(of_all / kNarrow, 1, kNarrowDecodeBlocks);
+  room->wide = kBytes<kHeadDim, kWideWarps> <= static_cast<size_t>(of_block);
   return error;
 }
 
 template <int kHeadDim>
 cudaError_t PrepareBoth() {
-  bool room = false;
+  DecodeRoom room;
   cudaError_t error = FindRoom<kHeadDim>(&room);
   if (error == cudaSuccess) error = Prepare<kHeadDim, kNarrowWarps>();
-  if (error == cudaSuccess && room) error = Prepare<kHeadDim, kWideWarps>();
+  if (error == cudaSuccess && room.wide) error = Prepare<kHeadDim, kWideWarps>();
   return error;
 }
 
 template <int kHeadDim>
 cudaError_t LaunchEither(const AttentionWork& work, cudaStream_t stream) {
-  bool room = false;
-  const cudaError_t error = FindRoom<kHeadDim>(&room);
-  if (error != cudaSuccess) return error;
-  return work.wide && room ? Launch<kHeadDim, kWideWarps>(work, stream)
-                           : Launch<kHeadDim, kNarrowWarps>(work, stream);
+  return work.wide ? Launch<kHeadDim, kWideWarps>(work, stream)
+                   : Launch<kHeadDim, kNarrowWarps>(work, stream);
 }
 
 }  // namespace
+
+cudaError_t FindDecodeRoom(int32_t head_dim, DecodeRoom* room) {
+  return head_dim == 64 ? FindRoom<64>(room) : FindRoom<128>(room);
+}
 
 cudaError_t PrepareDecodeAttention() {
   const cudaError_t error = PrepareBoth<64>();

@@ -8,16 +8,13 @@
 namespace weft::ops::cuda {
 namespace {
 
-/// Of the GPUs that we build for, Hopper alone lets a block have so much.
-constexpr int32_t kHopperShared = 227 * 1024;
-constexpr int kMostStages = 16;
 constexpr int kMostUnitsOfAll = 4;    ///< That each warp takes.
 constexpr int kMostUnitsOfEach = 16;  ///< Where each warp has its own; boxes have at most 256 rows.
 
 int32_t DivideUp(int32_t a, int32_t b) { return (a + b - 1) / b; }
 
 int32_t StageBytes(const FewRowsPlan& plan) {
-  return (plan.units * kUnitOuts + plan.box_rows) * plan.boxes * kMapColumns * 2;
+  return (plan.units * kUnitOuts + plan.box_rows) * plan.boxes * kMapRowBytes;
 }
 
 }  // namespace
@@ -36,7 +33,7 @@ FewRowsPlan PlanFewRows(const GemmParams& product, int32_t blocks, int32_t ring_
   plan.passes = plan.own_units ? DivideUp(units, kMostUnitsOfEach) : 1;
   plan.units = DivideUp(units, plan.passes);
   plan.boxes = units == 1 ? 2 : 1;
-  plan.stages = std::min(kMostStages, ring_bytes / StageBytes(plan));
+  plan.stages = std::min(kMostFewRowsStages, ring_bytes / StageBytes(plan));
   if (!plan.own_units) plan.stages -= plan.stages % kFewRowsTeams;
   WEFT_CHECK(plan.stages > 0);
   return plan;

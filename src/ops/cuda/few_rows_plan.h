@@ -11,9 +11,14 @@
 
 namespace weft::ops::cuda {
 
+/// Of shared memory a block's on Hopper; none of the other GPUs that we build for lets it have so
+/// much.
+constexpr int32_t kHopperShared = 227 * 1024;
 constexpr int kMostFewRows = 32;
-constexpr int kFewRowsTile = 8;   ///< Rows that a warp's matrix unit takes at once,
-constexpr int kUnitOuts = 16;     ///< and outputs: a unit.
+constexpr int kMostFewRowsStages = 16;  ///< Of the ring.
+/// What a warp's matrix unit takes at once: rows, and outputs, which are a unit.
+constexpr int kFewRowsTile = 8;
+constexpr int kUnitOuts = 16;
 constexpr int kFewRowsTeams = 4;  ///< Of warps that take stages in turns.
 
 /// A block's outputs are units * passes neighbouring units, `units` at a time. It goes through

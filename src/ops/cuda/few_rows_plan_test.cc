@@ -2,12 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include "ops/cuda/tensor_map.h"
+
 namespace weft::ops::cuda {
 namespace {
 
 constexpr int32_t kBlocks = 132;
-constexpr int32_t kRing = 112 * 1024;
-constexpr int32_t kHopperShared = 227 * 1024;
+constexpr int32_t kRing = 120 * 1024;
 
 GemmParams Product(int32_t rows, int32_t out, int32_t in) {
   GemmParams product;
@@ -26,7 +27,7 @@ TEST(FewRowsPlan, GivesEveryOutputToABlockAndFitsTheRing) {
       ASSERT_LE(plan.units * kUnitOuts, 256);  // Rows of a box.
       ASSERT_GE(plan.box_rows, rows);
       ASSERT_LT(plan.box_rows, rows + kFewRowsTile);
-      const int32_t stage = (plan.units * kUnitOuts + plan.box_rows) * plan.boxes * 128;
+      const int32_t stage = (plan.units * kUnitOuts + plan.box_rows) * plan.boxes * kMapRowBytes;
       ASSERT_LE(plan.stages * stage, kRing);
       ASSERT_GE(plan.stages, 2);
       if (plan.own_units) continue;

@@ -7,6 +7,7 @@
 #include "ops/cuda/elements.cuh"
 #include "ops/cuda/few_rows_plan.h"
 #include "ops/cuda/lora_device.cuh"
+#include "ops/cuda/tensor_map.h"
 
 // The product of few rows of h with a weight that is read once. One warp, the feeder, sends boxes
 // of the weight and of h through a ring of stages in shared memory without pause; eight more
@@ -17,15 +18,14 @@ namespace weft::ops::cuda {
 constexpr int kProductWarps = 8;
 constexpr int kProductMultipliers = kProductWarps * kWarp;
 constexpr int kProductThreads = kProductMultipliers + kWarp;
-constexpr int kMostProductStages = 16;
 /// Warps that take a stage together where warps take them in turns.
 constexpr int kTeamWarps = kProductWarps / kFewRowsTeams;
 
 template <int kRingBytes>
 struct ProductShared {
-  alignas(1024) std::byte ring[kRingBytes];
-  uint64_t full[kMostProductStages];
-  uint64_t empty[kMostProductStages];
+  alignas(kBoxAlignment) std::byte ring[kRingBytes];
+  uint64_t full[kMostFewRowsStages];
+  uint64_t empty[kMostFewRowsStages];
 };
 
 /// kRowTiles: of 8 rows, as many as the plan's box_rows has.
@@ -34,8 +34,6 @@ class FewRowsProduct {
   static constexpr int kRows = kRowTiles * kFewRowsTile;
   static constexpr int kSteps = 4;    ///< Of the matrix unit, 16 columns each, in a box.
   static constexpr int kPadding = 4;  ///< Behind a row of sums, against bank conflicts.
-  static constexpr int kMapColumns = 64;
-  static constexpr int kMapRow = kMapColumns * 2;
   static_assert(kProductWarps * kRows * (4 * kUnitOuts + kPadding) * 4 <= kRingBytes);
 
  public:
@@ -43,7 +41,7 @@ class FewRowsProduct {
 
   /// By one thread, which then calls BarriersAreReady, before the block synchronises.
   __device__ static void InitBarriers(const FewRowsPlan& plan, Shared& shared) {
-    for (int stage = 0; stage < kMostProductStages; ++stage) {
+    for (int stage = 0; stage < kMostFewRowsStages; ++stage) {
       InitBarrier(&shared.full[stage], 1);
       InitBarrier(&shared.empty[stage],
                   (plan.own_units ? kProductWarps : kTeamWarps) * kWarpArrivals);
@@ -58,8 +56,8 @@ class FewRowsProduct {
         warp_(thread / kWarp),
         lane_(thread % kWarp),
         first_unit_(static_cast<int>(blockIdx.x) * plan_.units * plan_.passes),
-        weight_box_(plan_.units * kUnitOuts * kMapRow),
-        rows_box_(plan_.box_rows * kMapRow),
+        weight_box_(plan_.units * kUnitOuts * kMapRowBytes),
+        rows_box_(plan_.box_rows * kMapRowBytes),
         stage_bytes_((weight_box_ + rows_box_) * plan_.boxes) {}
 
   __device__ void Run() {
@@ -219,9 +217,9 @@ class FewRowsProduct {
     // LoadMatrices reads four matrices of 8 x 8; the lane names row `swizzle` of number `matrix`.
     const int swizzle = lane_ % 8;
     const int matrix = lane_ / 8;
-    uint32_t weights =
-        StageAddress(place_.stage) + (first_unit * kUnitOuts + matrix % 2 * 8 + swizzle) * kMapRow;
-    uint32_t rows = StageAddress(place_.stage) + weight_box_ * plan_.boxes + swizzle * kMapRow;
+    uint32_t weights = StageAddress(place_.stage) +
+                       (first_unit * kUnitOuts + matrix % 2 * 8 + swizzle) * kMapRowBytes;
+    uint32_t rows = StageAddress(place_.stage) + weight_box_ * plan_.boxes + swizzle * kMapRowBytes;
     for (int box = 0; box < plan_.boxes; ++box) {
 #pragma unroll
       for (int turn = 0; turn < kSteps / kShares; ++turn) {
@@ -231,7 +229,7 @@ class FewRowsProduct {
         const uint32_t at = weights + ((step * 2 + matrix / 2) ^ swizzle) * 16;
 #pragma unroll
         for (int i = 0; i < kUnits; ++i) {
-          const uint4 a = LoadMatrices(at + i * unit_step * (kUnitOuts * kMapRow));
+          const uint4 a = LoadMatrices(at + i * unit_step * (kUnitOuts * kMapRowBytes));
 #pragma unroll
           for (int tile = 0; tile < kRowTiles; ++tile)
             Multiply(sums[i][tile], a.x, a.y, a.z, a.w, x[tile].x, x[tile].y);
@@ -248,7 +246,7 @@ class FewRowsProduct {
     const uint32_t at = rows + ((step * 2 + matrix % 2) ^ (lane_ % 8)) * 16;
 #pragma unroll
     for (int tile = 0; tile + 1 < kRowTiles; tile += 2) {
-      const uint4 both = LoadMatrices(at + (tile + matrix / 2) * kFewRowsTile * kMapRow);
+      const uint4 both = LoadMatrices(at + (tile + matrix / 2) * kFewRowsTile * kMapRowBytes);
       x[tile] = {both.x, both.y};
       x[tile + 1] = {both.z, both.w};
     }
@@ -256,7 +254,7 @@ class FewRowsProduct {
       uint2& last = x[kRowTiles - 1];
       asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
                    : "=r"(last.x), "=r"(last.y)
-                   : "r"(at + (kRowTiles - 1) * kFewRowsTile * kMapRow)
+                   : "r"(at + (kRowTiles - 1) * kFewRowsTile * kMapRowBytes)
                    : "memory");
     }
   }

@@ -9,8 +9,9 @@
 // of stages in shared memory without pause, the others consume. Weights depend on no kernel before,
 // so the ring fills while that one still runs; and it fills with the expand's weights while the
 // blocks wait for each other's sums, which they count in LoraStep::arrived. That needs every block
-// on the device at once: there is one for each multiprocessor, and two fit, this kernel's and the
-// next one's.
+// on the device at once: there is one for each multiprocessor. Where it runs alone two fit, this
+// kernel's and the next one's; with a base product the next one's come as this one's leave, and do
+// not wait for each other before all are there.
 
 namespace weft::ops::cuda {
 

@@ -55,16 +55,15 @@ struct LoraParams {
   int32_t shared_limit = 0;  ///< cudaDevAttrMaxSharedMemoryPerBlockOptin.
   /// Launch so that the kernels' beginning overlaps the end of the one before them, where the
   /// device can (compute capability 9.0). The step, the tables and the tiles are then read before
-  /// that kernel and the one before it have finished: neither may write them.
+  /// the kernels back to the last ordinary launch have finished: none of them may write them.
   bool programmatic = false;
 };
 
 /// Once for each device, before the first launch: the shared memory that the kernels need.
 cudaError_t PrepareLoraKernels(int32_t shared_limit);
 
-/// Whether the adapters' decode kernel can take the product along, and both then take less time:
-/// on Hopper, bf16, at most 8 rows, or 16 where the weight has at most 128 MiB. The weight is
-/// 16-byte aligned. Its sums are in another order than other kernels'.
+/// Whether the adapters' decode kernel can take the product along: what FewRowsServes. The weight
+/// is 16-byte aligned. Its sums are in another order than other kernels'.
 bool RunsWithLora(const GemmParams& product, int32_t shared_limit);
 
 void LaunchLora(const LoraParams& params, cudaStream_t stream);

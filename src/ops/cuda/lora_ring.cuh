@@ -3,7 +3,7 @@
 #include "ops/cuda/shared_barriers.cuh"
 
 // Rings of stages in shared memory, between warps that fill them and warps that use them. Each
-// stage has two barriers: full, and empty.
+// stage has two barriers (shared_barriers.cuh): full, and empty.
 
 namespace weft::ops::cuda {
 

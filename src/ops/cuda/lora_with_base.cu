@@ -2,30 +2,32 @@
 #include "ops/cuda/lora_decode_block.cuh"
 #include "ops/cuda/lora_launch.cuh"
 #include "ops/cuda/lora_with_base.h"
+#include "ops/cuda/tensor_map.h"
 
 namespace weft::ops::cuda {
 namespace {
 
 constexpr int kThreads = kDecodeThreads + kProductThreads;
-constexpr int kAdapterStages = kRingStages;
-constexpr int kSharedLimit = 227 * 1024;
+/// What adapters leave, less what the product's barriers take.
 constexpr int kRingBytes =
-    (kSharedLimit - static_cast<int>(sizeof(DecodeShared<kAdapterStages>)) - 1024) / 1024 * 1024;
+    (kHopperShared - static_cast<int>(sizeof(DecodeShared<kRingStages>)) - kBoxAlignment) /
+    kBoxAlignment * kBoxAlignment;
 
 struct BothShared {
   ProductShared<kRingBytes> product;
-  DecodeShared<kAdapterStages> adapters;
+  DecodeShared<kRingStages> adapters;
 };
-static_assert(sizeof(BothShared) <= kSharedLimit);
+static_assert(sizeof(BothShared) <= kHopperShared);
 
 template <int kRowTiles>
 __global__ void __launch_bounds__(kThreads, 1)
     LoraWithBase(const __grid_constant__ LoraParams params,
                  const __grid_constant__ FewRowsParams base) {
   using Product = FewRowsProduct<kRowTiles, kRingBytes>;
-  extern __shared__ __align__(1024) std::byte memory[];
+  extern __shared__ __align__(kBoxAlignment) std::byte memory[];
   auto& shared = *reinterpret_cast<BothShared*>(memory);
   if (threadIdx.x == 0) {
+    if (SharedAddress(memory) % kBoxAlignment != 0) __trap();
     Product::InitBarriers(base.plan, shared.product);
     InitBarriers(shared.adapters);
     BarriersAreReady();
@@ -58,13 +60,15 @@ bool RunsWithLora(const GemmParams& product, int32_t shared_limit) {
 }
 
 cudaError_t PrepareWithBase(int32_t shared_limit) {
-  if (shared_limit < kSharedLimit) return cudaSuccess;
-  for (const cudaError_t error : {Prepare<1>(), Prepare<2>(), Prepare<3>(), Prepare<4>()})
+  if (shared_limit < kHopperShared) return cudaSuccess;
+  for (const cudaError_t error :
+       {FindTensorMaps(), Prepare<1>(), Prepare<2>(), Prepare<3>(), Prepare<4>()})
     if (error != cudaSuccess) return error;
   return cudaSuccess;
 }
 
 void LaunchWithBase(const LoraParams& params, cudaStream_t stream) {
+  WEFT_CHECK(params.base.rows <= kMostFewRows);
   switch ((params.base.rows + kFewRowsTile - 1) / kFewRowsTile) {
     case 1:
       return Launch<1>(params, stream);

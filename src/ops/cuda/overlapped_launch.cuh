@@ -6,8 +6,8 @@
 
 namespace weft::ops::cuda {
 
-/// In a kernel that was launched by LaunchOverlapped, in every thread of it: waits until the kernel
-/// before has ended and what it wrote is there.
+/// In a kernel that was launched by LaunchOverlapped, in every thread that touches what kernels
+/// write: waits until the kernel before has ended and what it wrote is there.
 __device__ inline void AwaitKernelBefore() {
 #if __CUDA_ARCH__ >= 900
   cudaGridDependencySynchronize();
@@ -15,8 +15,11 @@ __device__ inline void AwaitKernelBefore() {
 }
 
 /// The kernel behind may start as soon as every block of this one has said so, if it was launched
-/// by LaunchOverlapped: its start costs no time then. It still waits for this one's end. After
-/// AwaitKernelBefore, so that whatever came before is complete for it.
+/// by LaunchOverlapped: its start costs no time then. It still waits for this one's end. It may
+/// come before AwaitKernelBefore; then several kernels behind run while several before still do,
+/// and each of them must keep two rules. Some thread of it awaits, or its end would not mean the
+/// end of those before it. And before it awaits it writes nothing, and reads nothing that a kernel
+/// since the last ordinary launch wrote.
 __device__ inline void AdmitKernelBehind() {
 #if __CUDA_ARCH__ >= 900
   cudaTriggerProgrammaticLaunchCompletion();

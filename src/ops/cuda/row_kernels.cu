@@ -7,8 +7,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kNormThreads = 512;
-/// Of a row, times 8 * kNormThreads elements, what RmsNorm reads once: 8192. The rest it reads
-/// twice.
+/// Vectors of 8 that a thread keeps of a row: up to 8,192 elements are read once.
 constexpr int kKeptByNorm = 2;
 
 template <typename T>

@@ -148,15 +148,17 @@ TEST_P(RowKernelsTest, BiasIsAdded) {
     ASSERT_EQ(biased[i], x[i] + bias[i % static_cast<size_t>(width())]);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, RowKernelsTest,
-    ::testing::Combine(::testing::Values(DType::kBFloat16, DType::kFloat32),
-                       ::testing::Values(1, 3, 16, 130), ::testing::Values(16, 112, 576, 4096)),
-    [](const auto& info) {
-      return std::string(std::get<0>(info.param) == DType::kFloat32 ? "Float32" : "Bfloat16") +
-             "Rows" + std::to_string(std::get<1>(info.param)) + "Width" +
-             std::to_string(std::get<2>(info.param));
-    });
+INSTANTIATE_TEST_SUITE_P(Shapes, RowKernelsTest,
+                         ::testing::Combine(::testing::Values(DType::kBFloat16, DType::kFloat32),
+                                            ::testing::Values(1, 3, 16, 130),
+                                            ::testing::Values(16, 112, 576, 4096, 5120, 8208)),
+                         [](const auto& info) {
+                           return std::string(std::get<0>(info.param) == DType::kFloat32
+                                                  ? "Float32"
+                                                  : "Bfloat16") +
+                                  "Rows" + std::to_string(std::get<1>(info.param)) + "Width" +
+                                  std::to_string(std::get<2>(info.param));
+                         });
 
 class HeadKernelsTest : public RowKernelsTest {
  protected:

@@ -1,12 +1,15 @@
 #pragma once
 
 #include <cuda.h>
+#include <cuda_runtime_api.h>
 
 #include <cstdint>
 
 namespace weft::ops::cuda {
 
-constexpr int kMapColumns = 64;  ///< 128 bytes of bf16, the span of the swizzle.
+constexpr int kMapColumns = 64;
+constexpr int kMapRowBytes = kMapColumns * 2;  ///< The span of the swizzle.
+constexpr int kBoxAlignment = 1024;            ///< Bytes, of a box in shared memory.
 
 /// A row-major matrix of bf16 as the copy engine of a multiprocessor takes it (compute capability
 /// 9.0): in boxes of rows by columns, which come to shared memory as [columns / 64][rows][64], with
@@ -21,6 +24,8 @@ struct MatrixMapping {
   int32_t box_columns = 0;  ///< A multiple of 64.
 };
 
+/// Whether the driver makes them. Before MakeTensorMap.
+cudaError_t FindTensorMaps();
 /// Fails a check if the driver refuses it.
 CUtensorMap MakeTensorMap(const MatrixMapping& mapping);
 
