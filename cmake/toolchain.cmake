@@ -14,11 +14,10 @@ if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=true
       ${CCACHE})
 endif()
-find_program(MOLD mold)
-if(MOLD)
-  # mold 1.10 now and then begins the part that becomes read-only after relocation in a page that is not mapped: the
-  # program then does not load. So there is no such part.
-  add_link_options(-fuse-ld=mold -Wl,-z,norelro)
+# Not mold: 1.10, Debian 12's, now and then links for ever, or lays out a program that does not load.
+find_program(LLD ld.lld)
+if(LLD)
+  add_link_options(-fuse-ld=lld)
 endif()
 
 set(warnings -Wall -Wextra -Werror -Wno-missing-field-initializers)

@@ -26,6 +26,7 @@ struct ModuleShape {
 struct ImageOffset {
   int32_t page = 0;  ///< Counted from the image's first page.
   Bytes offset = 0;  ///< Inside the page; a multiple of 64.
+  friend bool operator==(const ImageOffset&, const ImageOffset&) = default;
 };
 
 struct TilePlacement {

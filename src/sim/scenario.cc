@@ -61,6 +61,10 @@ class Drawing {
     if (random_.Chance(0.3)) engine.adapters.eviction = adapter::EvictionKind::kFifo;
     if (random_.Chance(0.3)) engine.load_policy = adapter::LoadPolicyKind::kBlocking;
     if (in_folder_) engine.adapters.lora_dir = "disk";
+    if (random_.Chance(0.5))
+      engine.adapters.retry_after = kMillisecond * random_.Between(1, length_ms_);
+    if (random_.Chance(0.5))
+      engine.prefetch_patience = kMillisecond * random_.Between(1, length_ms_);
     engine.prefix_cache = random_.Chance(0.6);
     engine.context_length = 100;
     engine.max_queued = random_.Chance(0.1) ? 5 : 1000;

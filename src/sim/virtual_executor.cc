@@ -64,8 +64,10 @@ KvCell& VirtualExecutor::Cell(const model::SequenceSlice& slice, int32_t positio
 uint64_t VirtualExecutor::ReadAdapter(const model::SequenceSlice& slice, const char* when) {
   if (slice.adapter == nullptr) return 0;
   uint64_t content = 0;
-  for (const ops::LoraTile& tile : slice.adapter->tiles) {
-    for (const std::byte* address : {tile.a, tile.b}) {
+  for (size_t i = 0; i < slice.adapter->tiles.size(); ++i) {
+    for (const bool is_a : {true, false}) {
+      const ops::LoraTile& tile = slice.adapter->tiles[i];
+      const std::byte* address = is_a ? tile.a : tile.b;
       const VirtualPage& page = device_.At(address);
       if (page.content == 0 || !page.kv.empty()) {
         violation(fmt::format("{}: page {} is read as an adapter's and holds none", when,
@@ -76,6 +78,16 @@ uint64_t VirtualExecutor::ReadAdapter(const model::SequenceSlice& slice, const c
         violation(fmt::format("{}: one adapter's pages hold two contents", when));
       }
       content = page.content;
+      const auto& tiles = page.image->layout.tiles;
+      if (i >= tiles.size() ||
+          (is_a ? tiles[i].a : tiles[i].b) !=
+              adapter::ImageOffset{page.image_page, device_.OffsetInPage(address)}) {
+        violation(
+            fmt::format("{}: tile {} of an adapter is looked for in page {}, which holds page "
+                        "{} of its image",
+                        when, i, device_.PageOf(address).value(), page.image_page));
+        return content;
+      }
     }
   }
   return content;
@@ -111,6 +123,7 @@ void VirtualExecutor::Finish(Moment begin) {
       VirtualPage& page = device_.At(
           slice.pages.at(static_cast<size_t>((slice.position + row) / tokens_per_page_)));
       page.content = 0;
+      page.image = nullptr;
       Cell(slice, slice.position + row) = {state, content, input};
       if (row >= slice.first_logits_row) states.push_back(state);
     }

@@ -84,6 +84,7 @@ void VirtualIo::ReadPage(std::shared_ptr<const adapter::ReadJob> job, size_t pag
     }
     VirtualPage& into = host_.At(job->pages[page]);
     into.content = content;
+    into.image = job->opened;
     into.image_page = static_cast<int32_t>(page);
     if (page + 1 == job->pages.size()) {
       replies.read({job->version, OkStatus(), took});
@@ -133,6 +134,7 @@ void VirtualIo::LandPage(std::list<Copying>::iterator copy) {
   const VirtualPage& from = host_.At(copy->job.host[copy->next_page]);
   VirtualPage& into = device_.At(copy->job.device[copy->next_page]);
   into.content = from.content;
+  into.image = from.image;
   into.image_page = from.image_page;
   into.kv.clear();
   if (++copy->next_page == copy->job.host.size()) EndCopy(copy, OkStatus());
