@@ -119,7 +119,7 @@ class FewRowsProduct {
     AwaitKernelBefore();
     part = {first_unit_ * kUnitOuts};
     for (int stage = 0; stage < ahead; ++stage, Advance(part)) CopyRows(part, stage);
-    Place place{0, 1};
+    Place place{.stage = 0, .parity = 1};  // The second time around.
     for (int i = ahead; i < all; ++i, Advance(part), Advance(place, 1)) {
       Wait(&shared_.empty[place.stage], place.parity ^ 1);
       Expect(place.stage);
@@ -283,18 +283,18 @@ class FewRowsProduct {
   template <int kUnits>
   __device__ void StoreTogether(const Sums<kUnits>& sums) const {
     constexpr int kOuts = kUnits * kUnitOuts;
-    constexpr int stride = kOuts + kPadding;
+    constexpr int kStride = kOuts + kPadding;
     const int first = first_unit_ * kUnitOuts;
     auto* all = reinterpret_cast<float*>(shared_.ring);
     Synchronise();
-    float* mine = all + (warp_ * kRows + lane_ % 4 * 2) * stride + lane_ / 4;
+    float* mine = all + (warp_ * kRows + lane_ % 4 * 2) * kStride + lane_ / 4;
 #pragma unroll
     for (int i = 0; i < kUnits; ++i)
 #pragma unroll
       for (int tile = 0; tile < kRowTiles; ++tile)
 #pragma unroll
         for (int j = 0; j < 4; ++j)
-          mine[(tile * kFewRowsTile + j % 2) * stride + i * kUnitOuts + j / 2 * 8] =
+          mine[(tile * kFewRowsTile + j % 2) * kStride + i * kUnitOuts + j / 2 * 8] =
               sums[i][tile][j];
     Synchronise();
     const int there = min(kOuts, params_.product.out - first);
@@ -305,7 +305,7 @@ class FewRowsProduct {
       float sum = 0.0F;
 #pragma unroll
       for (int warp = 0; warp < kProductWarps; ++warp)
-        sum += all[(warp * kRows + row) * stride + out];
+        sum += all[(warp * kRows + row) * kStride + out];
       Store(row, first + out, sum);
     }
   }
