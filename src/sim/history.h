@@ -105,6 +105,7 @@ class History {
   std::set<std::string> unloaded_;
   std::set<uint64_t> faulted_contents_;
   std::set<RequestId> was_running_;
+  std::optional<RequestId> first_in_line_;  ///< For a place, after the last turn.
   std::map<RequestId, int32_t> overtaken_;
   Moment start_{};
   StepId recorded_step_{0};

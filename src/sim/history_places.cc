@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
+#include <utility>
 
 #include "sim/history.h"
 
@@ -51,7 +53,12 @@ void History::CheckPlaces() {
       engine_->sequences().begin(), engine_->sequences().end(), [&](const auto& entry) {
         return StandsInLine(*entry.second) && !in_step.contains(entry.second->version());
       });
-  if (first == engine_->sequences().end()) return;
+  // Who became first by this very turn, because the plan took an earlier one's adapter away, was
+  // not yet when the plan was made.
+  const std::optional<RequestId> was_first = std::exchange(
+      first_in_line_,
+      first != engine_->sequences().end() ? std::optional(first->first) : std::nullopt);
+  if (!first_in_line_ || was_first != first_in_line_) return;
   std::map<AdapterVersion, int32_t> before;
   std::map<AdapterVersion, int32_t> now;
   for (const auto& [id, sequence] : engine_->sequences()) {
