@@ -23,6 +23,7 @@ template <int kRowTiles>
 __global__ void __launch_bounds__(kThreads, 1)
     LoraWithBase(const __grid_constant__ LoraParams params,
                  const __grid_constant__ FewRowsParams base) {
+#if __CUDA_ARCH__ >= 900  // Elsewhere RunsWithLora is false.
   using Product = FewRowsProduct<kRowTiles, kRingBytes>;
   extern __shared__ __align__(kBoxAlignment) std::byte memory[];
   auto& shared = *reinterpret_cast<BothShared*>(memory);
@@ -38,6 +39,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     return;
   }
   Product(base, shared.product, static_cast<int>(threadIdx.x) - kDecodeThreads).Run();
+#endif
 }
 
 template <int kRowTiles>
