@@ -1,5 +1,5 @@
-// Times of whole steps of Llama-3.1-8B's shape with dummy weights: decode at several batch sizes
-// prefill and both at once, with and without adapters of rank 128 on every projection. One line of
+// Times of whole steps of Llama-3.1-8B's shape with dummy weights: decode at several batch sizes,
+// prefill, and both at once, with and without adapters of rank 128 on every projection. One line of
 // JSON for each; medians of wall time around Transformer::Run, which ends with the sampled tokens
 // on the host, and from step to step with the next one queued ahead, with the time for which the
 // device stands still between two. Some decodes also beside copies to the device that never pause,
