@@ -110,9 +110,9 @@ bool AttentionPlanner::WideDecode(int64_t sequences) const {
   return limits_.decode_room.wide && sequences * shape_.kv_heads <= limits_.multiprocessors;
 }
 
-AttentionPlanner::Blocks AttentionPlanner::BlocksOf(bool decode, bool wide) const {
+AttentionPlanner::Blocks AttentionPlanner::BlocksOf(bool decode, int64_t sequences) const {
   if (!decode) return {kBlocksPerMultiprocessor * limits_.multiprocessors, kChunkGranule, 1};
-  const int32_t sharing = wide ? 1 : limits_.decode_room.narrow_blocks;
+  const int32_t sharing = WideDecode(sequences) ? 1 : limits_.decode_room.narrow_blocks;
   return {sharing * limits_.multiprocessors, kDecodeGranule, sharing};
 }
 
@@ -122,7 +122,7 @@ int32_t AttentionPlanner::DecodeItems(int32_t bucket) const {
     return std::min(bucket * chunks, decode_chunks_) * TilesOf(1, kSmallTile);
   }
   const int32_t tiles = TilesOf(1, kDecodeTile);
-  const int32_t blocks = OwnDecode(bucket) ? BlocksOf(true, WideDecode(bucket)).at_once
+  const int32_t blocks = OwnDecode(bucket) ? BlocksOf(true, bucket).at_once
                                            : 2 * kBlocksPerMultiprocessor * limits_.multiprocessors;
   return bucket * tiles + CeilDivide(blocks, shape_.kv_heads);
 }
@@ -305,11 +305,11 @@ void AttentionPlanner::Plan(std::span<const AttentionSequence> sequences, std::b
   const int32_t tile = large ? kLargeTile : kSmallTile;
   if (!few.empty())
     AddPass(few, own, kDecodeTile,
-            ChooseChunk(few, BlocksOf(own, WideDecode(std::ssize(few))), kDecodeTile, max_items_),
-            filling);
+            ChooseChunk(few, BlocksOf(own, std::ssize(few)), kDecodeTile, max_items_), filling);
   if (!many.empty())
     AddPass(many, false, tile,
-            ChooseChunk(many, BlocksOf(false, false), tile, max_items_ - filling.items), filling);
+            ChooseChunk(many, BlocksOf(false, std::ssize(many)), tile, max_items_ - filling.items),
+            filling);
   Finish(filling);
 }
 
@@ -359,11 +359,10 @@ void AttentionPlanner::PlanDecode(std::span<const AttentionSequence> sequences, 
   // A row that no sequence has takes an item too.
   const auto spare = static_cast<int32_t>(bucket - std::ssize(sequences));
   const int32_t items = pass.items - (pass.decode ? spare : 0);
-  const int32_t chunk =
-      limits_.deterministic ? kDeterministicChunk
-      : sequences.empty()
-          ? kChunkGranule
-          : ChooseChunk(sequences, BlocksOf(pass.decode, pass.wide), kDecodeTile, items);
+  const int32_t chunk = limits_.deterministic ? kDeterministicChunk
+                        : sequences.empty()   ? kChunkGranule
+                                            : ChooseChunk(sequences, BlocksOf(pass.decode, bucket),
+                                                          kDecodeTile, items);
   filling.At(layout_.chunk)[0] = chunk;
   std::vector<bool> present(static_cast<size_t>(bucket));
   for (const auto& sequence : sequences) {

@@ -119,7 +119,7 @@ class AttentionPlanner {
   int32_t TilesOf(int32_t rows, int32_t tile_rows) const;
   bool OwnDecode(int64_t sequences) const;
   bool WideDecode(int64_t sequences) const;
-  Blocks BlocksOf(bool decode, bool wide) const;
+  Blocks BlocksOf(bool decode, int64_t sequences) const;
   int32_t DecodeItems(int32_t bucket) const;
   int32_t ChooseChunk(std::span<const AttentionSequence> sequences, const Blocks& blocks,
                       int32_t tile_rows, int32_t max_items) const;

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "device/cuda/cuda_error.h"
 #include "ops/cuda/cuda_operators.h"
+#include "ops/cuda/few_rows_plan.h"
 #include "ops/cuda/head_kernels.h"
 #include "ops/cuda/lora_kernels.h"
 #include "ops/cuda/row_kernels.h"
@@ -66,7 +67,7 @@ const std::byte* CudaOperators::Project(LayerIndex layer, LoraOperator op,
   LoraParams deltas = DeltasOf(layer, op, matrices);
   // A product of its own for steps with adapters would make a row's bits depend on its neighbours.
   const bool together = !options_.deterministic && !lora_plan_.prefill && products.size() == 1 &&
-                        RunsWithLora(products.front(), shared_limit_);
+                        FewRowsServes(products.front(), shared_limit_);
   if (together) {
     deltas.base = products.front();
     LaunchLora(deltas, stream_);

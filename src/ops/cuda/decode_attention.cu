@@ -5,11 +5,12 @@
 #include <algorithm>
 
 #include "ops/cuda/overlapped_launch.cuh"
+#include "ops/cuda/shared_barriers.cuh"
+#include "ops/cuda/tensor_core.cuh"
 
 namespace weft::ops::cuda {
 namespace {
 
-constexpr int kLanes = 32;
 constexpr int kNarrowWarps = 4;
 constexpr int kWideWarps = kNarrowDecodeBlocks * kNarrowWarps;
 /// Bytes of shared memory that a block takes besides: the system's, and the kernel's fixed ones.
@@ -31,10 +32,6 @@ struct Shape {
   static constexpr int kTileBytes = kTile * kHeadDim * 2;
   static constexpr int kWarpBytes = kStages * 2 * kTileBytes;
 };
-
-__device__ uint32_t SharedAddress(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
 
 /// Copies 16 bytes in the background; zeros when not `there`, and then reads nothing.
 __device__ void CopyUnit(uint32_t to, const void* from, bool there) {
@@ -66,10 +63,6 @@ __device__ void MultiplyAdd(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, 
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
-__device__ uint32_t Pack(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
 __device__ float Exp2(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -98,14 +91,14 @@ template <int kHeadDim>
 __device__ void FetchTile(const AttentionWork& work, const Part& part, int first, int page,
                           int64_t head_offset, uint32_t stage) {
   using S = Shape<kHeadDim>;
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int64_t stride = int64_t{work.kv_heads} * kHeadDim;
   const int64_t base =
       page * work.page_stride + (first % work.tokens_per_page) * stride + head_offset;
   const auto* keys = static_cast<const __nv_bfloat16*>(work.keys) + base;
   const auto* values = static_cast<const __nv_bfloat16*>(work.values) + base;
 #pragma unroll
-  for (int i = lane; i < kTile * S::kUnitsPerRow; i += kLanes) {
+  for (int i = lane; i < kTile * S::kUnitsPerRow; i += kWarp) {
     const int row = i / S::kUnitsPerRow;
     const int unit = i % S::kUnitsPerRow;
     const int64_t at = row * stride + unit * (kUnit / 2);
@@ -128,7 +121,7 @@ template <int kHeadDim>
 __device__ void UseTile(uint32_t stage, const uint32_t (&query)[Shape<kHeadDim>::kSteps][2],
                         int tokens, float scale, State<kHeadDim>& state) {
   using S = Shape<kHeadDim>;
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
   // All loads go out before the first product: a warp has nobody to hide their latency.
   uint32_t keys[S::kSteps][4];
   uint32_t values[S::kSteps][4];
@@ -157,7 +150,7 @@ __device__ void UseTile(uint32_t stage, const uint32_t (&query)[Shape<kHeadDim>:
   for (int q = 0; q < 2; ++q) {
     float max = fmaxf(score[q], score[q + 2]);
 #pragma unroll
-    for (int offset = 4; offset < kLanes; offset *= 2)
+    for (int offset = 4; offset < kWarp; offset *= 2)
       max = fmaxf(max, __shfl_xor_sync(0xffffffffU, max, offset));
     max = fmaxf(max, state.max[q]);
     correction[q] = Exp2(state.max[q] - max);
@@ -166,8 +159,8 @@ __device__ void UseTile(uint32_t stage, const uint32_t (&query)[Shape<kHeadDim>:
     weight[q + 2] = Exp2(score[q + 2] - max);
     state.sum[q] = state.sum[q] * correction[q] + weight[q] + weight[q + 2];
   }
-  const uint32_t b0 = Transpose(Pack(weight[0], weight[1]));
-  const uint32_t b1 = Transpose(Pack(weight[2], weight[3]));
+  const uint32_t b0 = Transpose(PackBf16(weight[0], weight[1]));
+  const uint32_t b1 = Transpose(PackBf16(weight[2], weight[3]));
 #pragma unroll
   for (int step = 0; step < S::kSteps; ++step) {
 #pragma unroll
@@ -213,7 +206,7 @@ class Tiles {
  private:
   static constexpr int kStride = kWarps * kTile;
 
-  __device__ static int Warp() { return static_cast<int>(threadIdx.x) / kLanes; }
+  __device__ static int Warp() { return static_cast<int>(threadIdx.x) / kWarp; }
   __device__ uint32_t StageAddress(int stage) const {
     return stages_ + static_cast<uint32_t>(stage * 2 * S::kTileBytes);
   }
@@ -246,13 +239,13 @@ struct Shared {
 
 template <int kHeadDim, int kWarps>
 __device__ void Share(const State<kHeadDim>& state, Shared<kHeadDim, kWarps>& shared) {
-  const int warp = static_cast<int>(threadIdx.x) / kLanes;
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
   for (int q = 0; q < 2; ++q) {
     float sum = state.sum[q];
 #pragma unroll
-    for (int offset = 4; offset < kLanes; offset *= 2)
+    for (int offset = 4; offset < kWarp; offset *= 2)
       sum += __shfl_xor_sync(0xffffffffU, sum, offset);
     if (lane < 4) {
       shared.max[warp][lane * 2 + q] = state.max[q];
@@ -366,7 +359,7 @@ template <int kHeadDim, int kWarps>
 constexpr size_t kBytes = kWarps* Shape<kHeadDim>::kWarpBytes;
 
 template <int kHeadDim, int kWarps>
-__global__ void __launch_bounds__(kWarps* kLanes, kWideWarps / kWarps)
+__global__ void __launch_bounds__(kWarps* kWarp, kWideWarps / kWarps)
     DecodeAttention(const AttentionWork work) {
   extern __shared__ uint4 memory[];
   const auto item = static_cast<int>(blockIdx.x);
@@ -388,7 +381,7 @@ __global__ void __launch_bounds__(kWarps* kLanes, kWideWarps / kWarps)
   if (!valid) return;
   tiles.Begin();
   const int group = work.heads / work.kv_heads;
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
   uint32_t query[Shape<kHeadDim>::kSteps][2] = {};
   if (lane / 4 < group) {
     const auto* from = static_cast<const __nv_bfloat16*>(work.queries) +
@@ -423,7 +416,7 @@ cudaError_t Prepare() {
 template <int kHeadDim, int kWarps>
 cudaError_t Launch(const AttentionWork& work, cudaStream_t stream) {
   const dim3 grid(static_cast<uint32_t>(work.items), static_cast<uint32_t>(work.kv_heads));
-  return LaunchOverlapped(DecodeAttention<kHeadDim, kWarps>, grid, dim3(kWarps * kLanes),
+  return LaunchOverlapped(DecodeAttention<kHeadDim, kWarps>, grid, dim3(kWarps * kWarp),
                           kBytes<kHeadDim, kWarps>, stream, work);
 }
 

@@ -53,11 +53,6 @@ __device__ inline uint4 LoadMatrices(uint32_t shared) {
   return value;
 }
 
-__device__ inline uint32_t PackBf16(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
-
 /// Of 32 columns, the one that column `c` of product `j` stands for, so that a thread's four
 /// products are of eight neighbouring columns.
 __device__ inline int SpreadColumn(int c, int j) { return (c / 2) * 8 + 2 * j + c % 2; }

@@ -43,7 +43,8 @@ struct LoraParams {
   LoraDelta delta[kMaxOperatorProjections];
   float* scratch = nullptr;  ///< LoraScratchFloats; 16-byte aligned.
   /// A product of x with the base model's weight to be computed in the decode kernel's launch, for
-  /// which RunsWithLora. Without a weight: none.
+  /// which FewRowsServes (few_rows_plan.h). Its sums are in another order than other kernels'.
+  /// Without a weight: none.
   GemmParams base;
 
   /// LoraStepPlan's: whether to launch the prefill kernels. A captured graph leaves it false and
@@ -61,10 +62,6 @@ struct LoraParams {
 
 /// Once for each device, before the first launch: the shared memory that the kernels need.
 cudaError_t PrepareLoraKernels(int32_t shared_limit);
-
-/// Whether the adapters' decode kernel can take the product along: what FewRowsServes. The weight
-/// is 16-byte aligned. Its sums are in another order than other kernels'.
-bool RunsWithLora(const GemmParams& product, int32_t shared_limit);
 
 void LaunchLora(const LoraParams& params, cudaStream_t stream);
 

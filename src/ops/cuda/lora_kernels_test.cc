@@ -418,7 +418,7 @@ void CheckWithBaseOf(bool programmatic, int in, std::span<const int> units_of_bl
   product.rows = kMostFewRows;
   product.in = product.h_stride = 576;
   product.out = kUnitOuts;
-  if (!RunsWithLora(product, test.shared_limit())) GTEST_SKIP() << "not on this GPU";
+  if (!FewRowsServes(product, test.shared_limit())) GTEST_SKIP() << "not on this GPU";
   for (const int units : units_of_block)
     for (const int count : rows) {
       // The last block that has any has fewer.

@@ -23,7 +23,7 @@ template <int kRowTiles>
 __global__ void __launch_bounds__(kThreads, 1)
     LoraWithBase(const __grid_constant__ LoraParams params,
                  const __grid_constant__ FewRowsParams base) {
-#if __CUDA_ARCH__ >= 900  // Elsewhere RunsWithLora is false.
+#if __CUDA_ARCH__ >= 900  // Elsewhere FewRowsServes is false.
   using Product = FewRowsProduct<kRowTiles, kRingBytes>;
   extern __shared__ __align__(kBoxAlignment) std::byte memory[];
   auto& shared = *reinterpret_cast<BothShared*>(memory);
@@ -56,10 +56,6 @@ void Launch(const LoraParams& params, cudaStream_t stream) {
 }
 
 }  // namespace
-
-bool RunsWithLora(const GemmParams& product, int32_t shared_limit) {
-  return FewRowsServes(product, shared_limit);
-}
 
 cudaError_t PrepareWithBase(int32_t shared_limit) {
   if (shared_limit < kHopperShared) return cudaSuccess;
