@@ -121,7 +121,7 @@ class CaseRun {
     const auto step = std::make_unique<LoraStep>();
     std::vector<int32_t> numbers(static_cast<size_t>(rows_));
     plan_ = BuildLoraStep(kLlama8B, sequences, processors_, *step, numbers);
-    const size_t step_bytes = static_cast<size_t>(plan_.upload_bytes);
+    const size_t step_bytes = sizeof(LoraStep);
     const size_t row_bytes = numbers.size() * sizeof(int32_t);
     Must(cudaMalloc(&step_, step_bytes));
     Must(cudaMemcpy(step_, step.get(), step_bytes, cudaMemcpyHostToDevice));

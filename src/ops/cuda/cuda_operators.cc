@@ -217,8 +217,8 @@ void CudaOperators::BeginStep(const StepRows& step) {
                       std::all_of(step.sequences.begin(), step.sequences.end(),
                                   [](const SequenceRows& sequence) { return sequence.rows == 1; });
   PlanAttention(step, decode);
-  results_.MarkBegin(stream_);
   metadata_.Upload(stream_);
+  results_.MarkBegin(stream_);
   kind_ = {rows_, lora_plan_.any};
   mode_ = decode ? graphs_.Begin(kind_, stream_) : LaunchMode::kEager;
   if (mode_ == LaunchMode::kReplay) {
@@ -249,7 +249,8 @@ void CudaOperators::PlanAdapters(const StepRows& step) {
   const auto row_numbers = metadata_.Host<int32_t>(lora_row_numbers_).first(step.tokens.size());
   lora_plan_ = BuildLoraStep(lora_shape_, lora_rows_, multiprocessors_, lora, row_numbers);
   if (!lora_plan_.any) return;
-  metadata_.Use(lora_step_, sizeof(LoraStep));
+  for (const auto& [offset, bytes] : lora_plan_.parts)
+    metadata_.Use({lora_step_.offset + offset, lora_step_.capacity - offset}, bytes);
   metadata_.Use(lora_row_numbers_, static_cast<Bytes>(row_numbers.size_bytes()));
 }
 
@@ -264,7 +265,8 @@ void CudaOperators::PlanAttention(const StepRows& step, bool decode) {
   } else {
     attention_planner_->Plan(attention_sequences_, plan, &attention_launch_);
   }
-  WEFT_CUDA_CHECK(LaunchSlotUpload(plan, metadata_.Device<std::byte>(attention_plan_), stream_));
+  for (const auto& [offset, bytes] : SegmentsOf(plan))
+    metadata_.Use({attention_plan_.offset + offset, attention_plan_.capacity - offset}, bytes);
 }
 
 void CudaOperators::EndLayers() {

@@ -80,8 +80,11 @@ class LoraCase {
     const LoraStepPlan plan = BuildLoraStep(shape_, named, processors_, *built, numbers);
     EXPECT_LE(plan.scratch_floats, LoraScratchFloats(shape_, rows, kLoraTile * kMaxLoraTiles));
     const auto* bytes = reinterpret_cast<const std::byte*>(built.get());
+    std::vector<std::byte> uploaded(sizeof(LoraStep), std::byte{0xff});
+    for (const LoraStepPart& part : plan.parts)
+      std::copy_n(bytes + part.offset, part.bytes, uploaded.begin() + part.offset);
     PoisonedBuffer<std::byte> step(sizeof(LoraStep));
-    step.Set({bytes, static_cast<size_t>(plan.upload_bytes)});
+    step.Set(uploaded);
     PoisonedBuffer<int32_t> row_numbers(numbers.size());
     row_numbers.Set(numbers);
     PoisonedBuffer<float> scratch(static_cast<size_t>(plan.scratch_floats));

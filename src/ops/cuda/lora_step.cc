@@ -119,6 +119,21 @@ void FillStarts(const LoraOperatorStep& from, LoraWork work, int multiprocessors
   }
 }
 
+/// All but the starts of blocks that no GPU of so many multiprocessors has.
+std::vector<LoraStepPart> PartsRead(const LoraStep& step, bool prefill, int multiprocessors) {
+  std::vector<LoraStepPart> parts = {{0, offsetof(LoraStep, decode)}};
+  const auto add = [&](const LoraStart* starts, LoraWork work) {
+    parts.push_back(
+        {reinterpret_cast<const std::byte*>(starts) - reinterpret_cast<const std::byte*>(&step),
+         LoraBlocks(work, multiprocessors) * Bytes{sizeof(LoraStart)}});
+  };
+  for (int op = 0; op < kLoraOperators; ++op)
+    for (int work = 0; work < (prefill ? kLoraWorks : kDecodeWorks); ++work)
+      add(work < kDecodeWorks ? step.decode[op][work] : step.prefill[op][work - kDecodeWorks],
+          static_cast<LoraWork>(work));
+  return parts;
+}
+
 }  // namespace
 
 LoraShape LoraShapeOf(const ModelConfig& config) {
@@ -210,8 +225,7 @@ LoraStepPlan BuildLoraStep(const LoraShape& shape, std::span<const LoraRows> seq
       FillStarts(into, work, multiprocessors,
                  step.prefill[op][static_cast<size_t>(work) - kDecodeWorks]);
   }
-  plan.upload_bytes =
-      static_cast<Bytes>(plan.prefill ? sizeof(LoraStep) : offsetof(LoraStep, prefill));
+  plan.parts = PartsRead(step, plan.prefill, multiprocessors);
   return plan;
 }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/bytes.h"
 #include "checkpoint/model_config.h"
@@ -41,12 +42,19 @@ struct LoraRows {
   const ResidentLora* adapter = nullptr;  ///< Null: the base model alone.
 };
 
+/// Bytes of a LoraStep.
+struct LoraStepPart {
+  Bytes offset = 0;
+  Bytes bytes = 0;
+};
+
 /// What the host must know of a step it built.
 struct LoraStepPlan {
-  bool any = false;            ///< Any row uses an adapter. If not, nothing need be launched.
-  bool decode = false;         ///< The decode kernels have work (they also write the zeros).
-  bool prefill = false;        ///< The prefill kernels have work.
-  Bytes upload_bytes = 0;      ///< Of the LoraStep, from its beginning.
+  bool any = false;      ///< Any row uses an adapter. If not, nothing need be launched.
+  bool decode = false;   ///< The decode kernels have work (they also write the zeros).
+  bool prefill = false;  ///< The prefill kernels have work.
+  /// What kernels read of the LoraStep: to be uploaded.
+  std::vector<LoraStepPart> parts;
   int64_t scratch_floats = 0;  ///< What the step's largest operator needs.
 };
 

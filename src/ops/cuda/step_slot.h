@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace weft::ops::cuda {
 
@@ -12,9 +13,15 @@ namespace weft::ops::cuda {
 /// was filled; unused pairs are zero.
 inline constexpr int32_t kMaxSegments = 16;
 
+struct SlotSegment {
+  int32_t offset;
+  int32_t bytes;
+};
+/// The used ones.
+std::vector<SlotSegment> SegmentsOf(const std::byte* slot);
+
 /// Brings a slot's segments (memory of the host that the device can read) to their place on the
-/// device, by a kernel: it cannot queue behind copies of adapters. The slot may be written again
-/// once that kernel has run.
+/// device, by the kernel of transfer_kernels.h. The slot may be written again once it has run.
 cudaError_t LaunchSlotUpload(const std::byte* slot, std::byte* place, cudaStream_t stream);
 
 }  // namespace weft::ops::cuda

@@ -5,8 +5,8 @@
 namespace weft::ops::cuda {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int kBlocksOfAPiece = 4;
+constexpr int kThreads = 256;
+constexpr int kBlocksOfAPiece = 8;
 constexpr int64_t kUnit = sizeof(uint4);
 
 __global__ void Transfer(const __grid_constant__ TransferParams params) {

@@ -10,7 +10,7 @@
 // adapter that is being copied.
 namespace weft::ops::cuda {
 
-inline constexpr int32_t kMostPieces = 24;
+inline constexpr int32_t kMostPieces = 48;
 
 /// Copies pieces between two areas, one in device memory, one pinned on the host: piece i is
 /// `bytes[i]` at `offsets[i]` of both. Offsets and areas are aligned to 16 bytes; what lies between
