@@ -8,13 +8,14 @@
 namespace weft::ops::cuda {
 namespace {
 
+constexpr int kStagesOnTheWay = 8;
 constexpr int kMostUnitsOfAll = 4;    ///< That each warp takes.
 constexpr int kMostUnitsOfEach = 16;  ///< Where each warp has its own; boxes have at most 256 rows.
 
 int32_t DivideUp(int32_t a, int32_t b) { return (a + b - 1) / b; }
 
-int32_t StageBytes(const FewRowsPlan& plan) {
-  return (plan.units * kUnitOuts + plan.box_rows) * plan.boxes * kMapRowBytes;
+int32_t StageBytes(const FewRowsPlan& plan, int32_t boxes) {
+  return (plan.units * kUnitOuts + plan.box_rows) * boxes * kMapRowBytes;
 }
 
 }  // namespace
@@ -22,7 +23,7 @@ int32_t StageBytes(const FewRowsPlan& plan) {
 bool FewRowsServes(const GemmParams& product, int32_t shared_limit) {
   return shared_limit >= kHopperShared && product.dtype == DType::kBFloat16 &&
          product.rows <= kMostFewRows && product.out % kUnitOuts == 0 &&
-         product.in % kMapColumns == 0 && product.h_stride % 8 == 0;
+         product.in % kMapColumns == 0 && product.h_stride % 8 == 0 && product.d_stride % 4 == 0;
 }
 
 FewRowsPlan PlanFewRows(const GemmParams& product, int32_t blocks, int32_t ring_bytes) {
@@ -32,8 +33,9 @@ FewRowsPlan PlanFewRows(const GemmParams& product, int32_t blocks, int32_t ring_
   plan.own_units = units > kMostUnitsOfAll;
   plan.passes = plan.own_units ? DivideUp(units, kMostUnitsOfEach) : 1;
   plan.units = DivideUp(units, plan.passes);
-  plan.boxes = units == 1 ? 2 : 1;
-  plan.stages = std::min(kMostFewRowsStages, ring_bytes / StageBytes(plan));
+  // A larger stage costs the feeder less a byte, but enough of them must be on their way.
+  plan.boxes = units <= 2 && kStagesOnTheWay * StageBytes(plan, 2) <= ring_bytes ? 2 : 1;
+  plan.stages = std::min(kMostFewRowsStages, ring_bytes / StageBytes(plan, plan.boxes));
   if (!plan.own_units) plan.stages -= plan.stages % kFewRowsTeams;
   WEFT_CHECK(plan.stages > 0);
   return plan;

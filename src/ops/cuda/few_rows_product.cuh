@@ -155,6 +155,49 @@ class FewRowsProduct {
   template <int kUnits>
   using Sums = float[kUnits][kRowTiles][4];
 
+  /// Four neighbouring outputs of a row.
+  struct Quad {
+    int row;
+    int out;
+  };
+  /// Of a thread, where the outputs of `kUnits` units of all rows are shared out.
+  template <int kUnits>
+  static constexpr int kQuadsOf =
+      (kRows * kUnits * kUnitOuts / 4 + kProductMultipliers - 1) / kProductMultipliers;
+  template <int kUnits>
+  __device__ Quad QuadOf(int i) const {
+    constexpr int kQuads = kUnits * kUnitOuts / 4;
+    const int number = i * kProductMultipliers + warp_ * kWarp + lane_;
+    return {number / kQuads, first_unit_ * kUnitOuts + number % kQuads * 4};
+  }
+  __device__ bool IsThere(const Quad& quad) const {
+    return quad.row < params_.product.rows && quad.out < params_.product.out;
+  }
+
+  /// What is added to a quad's sums.
+  __device__ float4 LoadQuad(const Quad& quad) const {
+    const GemmParams& product = params_.product;
+    if (product.c == nullptr || !IsThere(quad)) return {};
+    const int64_t at = quad.row * product.d_stride + quad.out;
+    if (product.out_dtype == DType::kFloat32)
+      return *reinterpret_cast<const float4*>(static_cast<const float*>(product.c) + at);
+    const uint2 two =
+        *reinterpret_cast<const uint2*>(static_cast<const __nv_bfloat16*>(product.c) + at);
+    const float2 low = __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(two.x));
+    const float2 high = __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(two.y));
+    return {low.x, low.y, high.x, high.y};
+  }
+
+  __device__ void StoreQuad(const Quad& quad, const float4& sum) const {
+    const GemmParams& product = params_.product;
+    const int64_t at = quad.row * product.d_stride + quad.out;
+    if (product.out_dtype == DType::kFloat32)
+      *reinterpret_cast<float4*>(static_cast<float*>(product.d) + at) = sum;
+    else
+      *reinterpret_cast<uint2*>(static_cast<__nv_bfloat16*>(product.d) + at) = {
+          PackBf16(sum.x, sum.y), PackBf16(sum.z, sum.w)};
+  }
+
   __device__ void RunOwnUnits() {
     for (int pass = 0; pass < Passes(); ++pass) {
       const int first = first_unit_ + pass * plan_.units;
@@ -198,6 +241,9 @@ class FewRowsProduct {
 
   template <int kUnits>
   __device__ void MultiplyInTurns() {
+    float4 added[kQuadsOf<kUnits>];
+#pragma unroll
+    for (int i = 0; i < kQuadsOf<kUnits>; ++i) added[i] = LoadQuad(QuadOf<kUnits>(i));
     Sums<kUnits> sums = {};
     const int team = warp_ / kTeamWarps;
     Advance(place_, team);
@@ -208,7 +254,7 @@ class FewRowsProduct {
       ArriveAsWarp(&shared_.empty[place_.stage]);
       Advance(place_, kFewRowsTeams);
     }
-    StoreTogether<kUnits>(sums);
+    StoreTogether<kUnits>(sums, added);
   }
 
   /// kShares: of the columns, of which this warp takes one.
@@ -281,7 +327,8 @@ class FewRowsProduct {
 
   /// In the ring, which is empty and stays so.
   template <int kUnits>
-  __device__ void StoreTogether(const Sums<kUnits>& sums) const {
+  __device__ void StoreTogether(const Sums<kUnits>& sums,
+                                const float4 (&added)[kQuadsOf<kUnits>]) const {
     constexpr int kOuts = kUnits * kUnitOuts;
     constexpr int kStride = kOuts + kPadding;
     const int first = first_unit_ * kUnitOuts;
@@ -297,16 +344,21 @@ class FewRowsProduct {
           mine[(tile * kFewRowsTile + j % 2) * kStride + i * kUnitOuts + j / 2 * 8] =
               sums[i][tile][j];
     Synchronise();
-    const int there = min(kOuts, params_.product.out - first);
-    for (int i = warp_ * kWarp + lane_; i < params_.product.rows * there;
-         i += kProductMultipliers) {
-      const int row = i / there;
-      const int out = i - row * there;
-      float sum = 0.0F;
 #pragma unroll
-      for (int warp = 0; warp < kProductWarps; ++warp)
-        sum += all[(warp * kRows + row) * kStride + out];
-      Store(row, first + out, sum);
+    for (int i = 0; i < kQuadsOf<kUnits>; ++i) {
+      const Quad quad = QuadOf<kUnits>(i);
+      if (!IsThere(quad)) break;
+      float4 sum = added[i];
+#pragma unroll
+      for (int warp = 0; warp < kProductWarps; ++warp) {
+        const auto& part = *reinterpret_cast<const float4*>(
+            &all[(warp * kRows + quad.row) * kStride + quad.out - first]);
+        sum.x += part.x;
+        sum.y += part.y;
+        sum.z += part.z;
+        sum.w += part.w;
+      }
+      StoreQuad(quad, sum);
     }
   }
 

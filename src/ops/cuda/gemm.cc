@@ -9,6 +9,8 @@
 
 #include "base/check.h"
 #include "device/cuda/cuda_error.h"
+#include "ops/cuda/few_rows_gemm.h"
+#include "ops/cuda/few_rows_plan.h"
 #include "ops/cuda/skinny_gemm.h"
 
 namespace weft::ops::cuda {
@@ -33,8 +35,9 @@ constexpr int kProducts = 4;
 constexpr float kWorthwhile = 0.98F;
 constexpr Bytes kWeightAlignment = 256;
 
-/// Stands for the kernel of skinny_gemm.h. No algorithm of the library begins so: those are small.
+/// Stand for our own kernels. No algorithm of the library begins so: those are small.
 constexpr GemmAlgorithm kSkinny = {~uint64_t{0}};
+constexpr GemmAlgorithm kFewRows = {~uint64_t{1}};
 
 static_assert(sizeof(GemmAlgorithm) == sizeof(cublasLtMatmulAlgo_t));
 
@@ -109,7 +112,12 @@ Result<std::unique_ptr<Gemm>> Gemm::Create(device::Device& device, const GemmOpt
 }
 
 Gemm::Gemm(cublasLtHandle_t handle, device::Buffer workspace, const GemmOptions& options)
-    : handle_(handle), workspace_(std::move(workspace)), options_(options) {}
+    : handle_(handle), workspace_(std::move(workspace)), options_(options) {
+  WEFT_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, 0));
+  WEFT_CUDA_CHECK(
+      cudaDeviceGetAttribute(&shared_limit_, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
+  WEFT_CUDA_CHECK(PrepareFewRowsGemm(shared_limit_));
+}
 
 Gemm::~Gemm() {
   plans_.clear();
@@ -188,6 +196,7 @@ std::vector<GemmAlgorithm> Gemm::Candidates(const Plan& plan, int most) const {
 
 bool Gemm::Takes(const GemmParams& params, const Plan& plan, const GemmAlgorithm& algorithm) const {
   if (algorithm == kSkinny) return SkinnyGemmServes(params);
+  if (algorithm == kFewRows) return FewRowsServes(params, shared_limit_);
   const cublasLtMatmulAlgo_t library = OfTheLibrary(algorithm);
   cublasLtMatmulHeuristicResult_t result = {};
   return cublasLtMatmulAlgoCheck(handle_, plan.product, plan.weight, plan.h, plan.d, plan.d,
@@ -221,7 +230,8 @@ void Gemm::Choose(const GemmParams& params, const GemmShape& shape, Plan& plan,
   auto candidates = Candidates(plan, stopwatch_ != nullptr ? kCandidates : 1);
   plan.algorithm = candidates.front();
   if (stopwatch_ == nullptr) return;
-  if (SkinnyGemmServes(params)) candidates.push_back(kSkinny);
+  for (const GemmAlgorithm& own : {kSkinny, kFewRows})
+    if (Takes(params, plan, own)) candidates.push_back(own);
   plan.algorithm = Measure(params, plan, candidates, stream);
   choices_[shape] = plan.algorithm;
   ++measured_;
@@ -257,6 +267,10 @@ GemmAlgorithm Gemm::Measure(const GemmParams& params, Plan& plan,
 void Gemm::Run(const Plan& plan, const GemmParams& params, cudaStream_t stream) const {
   if (plan.algorithm == kSkinny) {
     WEFT_CUDA_CHECK(LaunchSkinnyGemm(params, stream));
+    return;
+  }
+  if (plan.algorithm == kFewRows) {
+    WEFT_CUDA_CHECK(LaunchFewRowsGemm(params, multiprocessors_, stream));
     return;
   }
   const cublasLtMatmulAlgo_t algorithm = OfTheLibrary(plan.algorithm);

@@ -26,7 +26,8 @@ struct GemmOptions {
   std::string folder;
 };
 
-/// Matrix products, summed in float, through cuBLASLt or the kernel of skinny_gemm.h. Chooses an
+/// Matrix products, summed in float, through cuBLASLt or the kernels of skinny_gemm.h and
+/// few_rows_gemm.h. Chooses an
 /// algorithm for each shape once, when it is first wanted: by the clock while measuring, one that
 /// was so chosen before if there is one, else by the library's heuristics. Owned by the operators
 /// and used by their thread.
@@ -68,6 +69,8 @@ class Gemm {
   const cublasLtHandle_t handle_;
   device::Buffer workspace_;
   const GemmOptions options_;
+  int32_t multiprocessors_ = 0;
+  int32_t shared_limit_ = 0;
   std::map<GemmShape, std::unique_ptr<Plan>> plans_;
 
   GemmMachine machine_;

@@ -17,7 +17,7 @@
 namespace weft::ops::cuda {
 namespace {
 
-constexpr std::string_view kFormat = "weft gemm choices 3";
+constexpr std::string_view kFormat = "weft gemm choices 4";
 constexpr Bytes kMostBytes = 4 * kMiB;  ///< Some ten thousand choices.
 constexpr size_t kShapeNumbers = 8;
 

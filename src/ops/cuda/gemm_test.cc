@@ -10,6 +10,8 @@
 
 #include "base/thread_role.h"
 #include "device/cuda/cuda_device.h"
+#include "ops/cuda/few_rows_gemm.h"
+#include "ops/cuda/few_rows_plan.h"
 #include "ops/cuda/poisoned_elements_for_test.h"
 #include "ops/cuda/row_padding.h"
 #include "ops/cuda/skinny_gemm.h"
@@ -102,6 +104,28 @@ TEST_F(GemmTest, SkinnyLikeSumsInDouble) {
                                    ASSERT_TRUE(SkinnyGemmServes(params));
                                    ASSERT_EQ(LaunchSkinnyGemm(params, nullptr), cudaSuccess);
                                  });
+}
+
+TEST_F(GemmTest, FewRowsLikeSumsInDouble) {
+  int32_t multiprocessors = 0;
+  int32_t shared_limit = 0;
+  ASSERT_EQ(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0),
+            cudaSuccess);
+  ASSERT_EQ(cudaDeviceGetAttribute(&shared_limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0),
+            cudaSuccess);
+  if (shared_limit < kHopperShared) GTEST_SKIP() << "not a Hopper GPU";
+  ASSERT_EQ(PrepareFewRowsGemm(shared_limit), cudaSuccess);
+  for (const DType out_dtype : {DType::kBFloat16, DType::kFloat32})
+    for (const bool add : {false, true})
+      for (const int32_t rows : {1, 8, 9, 17, 24, 31, 32})
+        for (const auto& [out, in] :
+             {std::pair{16, 64}, std::pair{2128, 832}, std::pair{2 * 2112, 1024},
+              std::pair{4 * 2112 - 16, 192}, std::pair{5 * 2112, 128}, std::pair{34 * 2112, 64}})
+          ExpectLikeSumsInDouble(
+              {rows, out, in}, DType::kBFloat16, out_dtype, add, [&](const GemmParams& params) {
+                ASSERT_TRUE(FewRowsServes(params, shared_limit));
+                ASSERT_EQ(LaunchFewRowsGemm(params, multiprocessors, nullptr), cudaSuccess);
+              });
 }
 
 TEST(SkinnyGemm, SaysWhatItServes) {
