@@ -110,6 +110,8 @@ void Run(const Case& c, int multiprocessors, cudaStream_t stream) {
   const AttentionPlanner planner(c.shape, limits);
   const PagedAttention attention(c.shape, planner);
   CHECK_CUDA(attention.Prepare());
+  SideStream beside;
+  beside.Create(0);
   AttentionParams params;
   params.page_bytes = region * 2 * c.layers;
   std::byte* arena = Allocate(params.page_bytes * pages);
@@ -151,7 +153,7 @@ void Run(const Case& c, int multiprocessors, cudaStream_t stream) {
   for (int i = 0; i < launches; ++i) {
     params.k_offset = (i % c.layers) * 2 * region;
     params.v_offset = params.k_offset + region;
-    CHECK_CUDA(attention.Run(params, launch, stream));
+    CHECK_CUDA(attention.Run(params, launch, stream, beside));
   }
   CHECK_CUDA(cudaStreamEndCapture(stream, &graph));
   CHECK_CUDA(cudaGraphInstantiate(&executable, graph, 0));

@@ -115,7 +115,7 @@ int64_t PagedAttention::scratch_bytes() const {
 }
 
 cudaError_t PagedAttention::Run(const AttentionParams& params, const AttentionLaunch& launch,
-                                cudaStream_t stream) const {
+                                cudaStream_t stream, SideStream& beside) const {
   const auto at = [&params](int64_t offset) {
     return reinterpret_cast<int32_t*>(params.plan + offset);
   };
@@ -139,36 +139,53 @@ cudaError_t PagedAttention::Run(const AttentionParams& params, const AttentionLa
   work.kv_length = at(layout_.kv_length);
   work.partial_begin = at(layout_.partial_begin);
   work.counters = at(layout_.counters);
-  for (const AttentionPass& pass : launch.passes) {
-    work.chunk = at(layout_.chunk) + pass.index;
-    work.item_sequence = at(layout_.item_sequence) + pass.first_item;
-    work.item_tile = at(layout_.item_tile) + pass.first_item;
-    work.item_chunk = at(layout_.item_chunk) + pass.first_item;
-    work.item_valid = reinterpret_cast<bool*>(params.plan + layout_.item_valid + pass.first_item);
-    work.items = pass.items;
-    work.tile_rows = pass.tile_rows;
-    work.split = pass.split;
-    work.wide = pass.wide;
-    work.fixed_order = deterministic_;
-    cudaError_t error =
-        pass.decode ? LaunchDecodeAttention(work, stream) : LaunchWork(work, stream);
+  if (launch.MayRunBeside()) {
+    // Decodes wait for memory, prefills multiply. The prefills' blocks go first: they are more, and
+    // where they leave a multiprocessor there is room.
+    const cudaStream_t decodes = beside.Fork(stream);
+    const cudaError_t error = RunPass(params, launch.passes.back(), work, stream);
     if (error != cudaSuccess) return error;
-    if (!pass.split || pass.merges == 0) continue;
-    const Merge merge{work.partial,
-                      work.partial_log2,
-                      at(layout_.merge_row) + pass.first_merge,
-                      at(layout_.merge_begin) + pass.first_merge,
-                      at(layout_.merge_count) + pass.first_merge,
-                      static_cast<__nv_bfloat16*>(work.out),
-                      shape_.heads,
-                      shape_.head_dim};
-    const int units = pass.merges * shape_.heads;
-    const auto blocks = static_cast<uint32_t>((units + kMergeWarps - 1) / kMergeWarps);
-    error = LaunchOverlapped(MergeParts, dim3(blocks), dim3(kMergeWarps * kLanes), 0, stream, merge,
-                             units);
+    const cudaError_t other = RunPass(params, launch.passes.front(), work, decodes);
+    beside.Join(stream);
+    return other;
+  }
+  for (const AttentionPass& pass : launch.passes) {
+    const cudaError_t error = RunPass(params, pass, work, stream);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;
+}
+
+cudaError_t PagedAttention::RunPass(const AttentionParams& params, const AttentionPass& pass,
+                                    AttentionWork work, cudaStream_t stream) const {
+  const auto at = [&params](int64_t offset) {
+    return reinterpret_cast<int32_t*>(params.plan + offset);
+  };
+  work.chunk = at(layout_.chunk) + pass.index;
+  work.item_sequence = at(layout_.item_sequence) + pass.first_item;
+  work.item_tile = at(layout_.item_tile) + pass.first_item;
+  work.item_chunk = at(layout_.item_chunk) + pass.first_item;
+  work.item_valid = reinterpret_cast<bool*>(params.plan + layout_.item_valid + pass.first_item);
+  work.items = pass.items;
+  work.tile_rows = pass.tile_rows;
+  work.split = pass.split;
+  work.wide = pass.wide;
+  work.fixed_order = deterministic_;
+  const cudaError_t error =
+      pass.decode ? LaunchDecodeAttention(work, stream) : LaunchWork(work, stream);
+  if (error != cudaSuccess || !pass.split || pass.merges == 0) return error;
+  const Merge merge{work.partial,
+                    work.partial_log2,
+                    at(layout_.merge_row) + pass.first_merge,
+                    at(layout_.merge_begin) + pass.first_merge,
+                    at(layout_.merge_count) + pass.first_merge,
+                    static_cast<__nv_bfloat16*>(work.out),
+                    shape_.heads,
+                    shape_.head_dim};
+  const int units = pass.merges * shape_.heads;
+  const auto blocks = static_cast<uint32_t>((units + kMergeWarps - 1) / kMergeWarps);
+  return LaunchOverlapped(MergeParts, dim3(blocks), dim3(kMergeWarps * kLanes), 0, stream, merge,
+                          units);
 }
 
 }  // namespace weft::ops::cuda

@@ -6,6 +6,8 @@
 #include <cstdint>
 
 #include "ops/cuda/attention_plan.h"
+#include "ops/cuda/attention_work.h"
+#include "ops/cuda/side_stream.h"
 
 namespace weft::ops::cuda {
 
@@ -38,11 +40,15 @@ class PagedAttention {
   /// Once, before the first launch and outside of capture.
   cudaError_t Prepare() const;
   int64_t scratch_bytes() const;
-  /// All passes of `launch` for one layer.
-  cudaError_t Run(const AttentionParams& params, const AttentionLaunch& launch,
-                  cudaStream_t stream) const;
+  /// All passes of `launch` for one layer; what may runs on `beside`, which is free before and
+  /// after.
+  cudaError_t Run(const AttentionParams& params, const AttentionLaunch& launch, cudaStream_t stream,
+                  SideStream& beside) const;
 
  private:
+  cudaError_t RunPass(const AttentionParams& params, const AttentionPass& pass, AttentionWork work,
+                      cudaStream_t stream) const;
+
   const AttentionShape shape_;
   const AttentionPlanLayout layout_;
   const int32_t max_partial_rows_;

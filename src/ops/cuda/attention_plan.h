@@ -56,6 +56,12 @@ struct AttentionPass {
 /// What the host must know to launch a planned step: the same for all layers.
 struct AttentionLaunch {
   std::vector<AttentionPass> passes;
+
+  /// Whether they are a pass of decodes and one of others, which share no partial results.
+  bool MayRunBeside() const {
+    return passes.size() == 2 && passes.front().decode && !passes.back().decode &&
+           !(passes.front().split && passes.back().split);
+  }
 };
 
 /// Where each array lies in a plan, in bytes from its start. All int32, but item_valid: bytes.

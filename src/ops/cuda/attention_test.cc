@@ -25,6 +25,7 @@ struct Runner {
         plan(planner.plan_bytes()),
         scratch(attention.scratch_bytes()) {
     EXPECT_EQ(attention.Prepare(), cudaSuccess);
+    beside.Create(0);
     plan.Poison();
     scratch.Poison();
   }
@@ -41,13 +42,14 @@ struct Runner {
     params.out = out.data();
     params.plan = plan.data();
     params.scratch = scratch.data();
-    EXPECT_EQ(attention.Run(params, launch, nullptr), cudaSuccess);
+    EXPECT_EQ(attention.Run(params, launch, nullptr, beside), cudaSuccess);
     EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
     return out.Get<uint16_t>(batch.queries().size());
   }
 
   AttentionPlanner planner;
   PagedAttention attention;
+  SideStream beside;
   PinnedBytes slot;
   DeviceBytes plan;
   DeviceBytes scratch;
@@ -180,7 +182,7 @@ void ReplayDecodes(bool deterministic, int32_t bucket) {
   runner.planner.PlanDecode({}, bucket, runner.slot.data(), &runner.launch);
   const auto captured = runner.launch.passes;
   ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
-  ASSERT_EQ(runner.attention.Run(params, runner.launch, stream), cudaSuccess);
+  ASSERT_EQ(runner.attention.Run(params, runner.launch, stream, runner.beside), cudaSuccess);
   ASSERT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);
   ASSERT_EQ(cudaGraphInstantiate(&executable, graph, 0), cudaSuccess);
   for (size_t count = 0; count <= batch.sequences().size(); ++count) {

@@ -98,7 +98,7 @@ Status CudaOperators::Allocate() {
   int highest = 0;
   WEFT_CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&lowest, &highest));
   WEFT_CUDA_CHECK(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, highest));
-  adapter_stream_.Create(highest);
+  side_stream_.Create(highest);
   WEFT_ASSIGN_OR_RETURN(gemm_,
                         Gemm::Create(device_, {options_.deterministic, options_.measured_folder}));
   WEFT_ASSIGN_OR_RETURN(weight_arena_,

@@ -102,7 +102,7 @@ class CudaOperators final : public Operators {
   const OperatorsOptions options_;
   const CudaTilePacker packer_;
   cudaStream_t stream_ = nullptr;
-  SideStream adapter_stream_;
+  SideStream side_stream_;
   std::unique_ptr<Gemm> gemm_;
   std::unique_ptr<WeightArena> weight_arena_;
   DeviceVectors vectors_;

@@ -73,9 +73,21 @@ const std::byte* CudaOperators::Project(LayerIndex layer, LoraOperator op,
     LaunchLora(deltas, stream_);
   } else if (mode_ == LaunchMode::kCapture) {
     deltas.programmatic = false;  // It comes behind an event, not a kernel.
-    LaunchLora(deltas, adapter_stream_.Fork(stream_));
+    LaunchLora(deltas, side_stream_.Fork(stream_));
     Launch(products);
-    adapter_stream_.Join(stream_);
+    side_stream_.Join(stream_);
+  } else if (deltas.prefill && deltas.decode) {
+    // Neither fills the GPU: prefills have too few tiles, decodes wait for memory. The prefills' go
+    // first, since the decodes' blocks fit where those leave room.
+    LoraParams decodes = deltas;
+    decodes.prefill = false;
+    decodes.programmatic = false;
+    deltas.decode = false;
+    const cudaStream_t beside = side_stream_.Fork(stream_);
+    LaunchLora(deltas, stream_);
+    LaunchLora(decodes, beside);
+    Launch(products);
+    side_stream_.Join(stream_);
   } else {
     LaunchLora(deltas, stream_);
     Launch(products);
@@ -186,7 +198,7 @@ void CudaOperators::Attend(LayerIndex layer) {
   params.out = h_;
   params.plan = metadata_.Device<std::byte>(attention_plan_);
   params.scratch = attention_scratch_;
-  WEFT_CUDA_CHECK(attention_->Run(params, attention_launch_, stream_));
+  WEFT_CUDA_CHECK(attention_->Run(params, attention_launch_, stream_, side_stream_));
   h_width_ = config_.heads * config_.head_dim;
 }
 
