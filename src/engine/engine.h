@@ -18,6 +18,7 @@
 #include "engine/sequence.h"
 #include "engine/statistics.h"
 #include "engine/step_executor.h"
+#include "engine/step_forecast.h"
 #include "engine/trace.h"
 #include "memory/page_pool.h"
 #include "memory/prefix_cache.h"
@@ -35,8 +36,11 @@ struct EngineOptions {
   uint64_t seed = 0;
   /// Steps submitted and not yet answered, 1 or 2. With 2 the next step is planned and queued while
   /// one runs, so that the device never waits for the engine; a sequence that then turns out to
-  /// have ended is computed once in vain, and a new request waits for one step more.
+  /// have ended is computed once in vain.
   int32_t max_steps_in_flight = 1;
+  /// With 2: how long before the soonest end of a running step the next one is planned. Who comes
+  /// earlier is in it.
+  Duration planning_time = std::chrono::milliseconds(1);
   Duration prefetch_patience = std::chrono::seconds(2);  ///< How long "wanted soon" is believed.
 };
 
@@ -57,6 +61,8 @@ class Engine {
   void Turn();
 
   bool step_in_flight() const { return !in_flight_.empty(); }
+  /// When the next turn is wanted even if no message comes.
+  std::optional<Moment> NextTurn() const;
   /// Requests that have not ended.
   int32_t live_requests() const;
   /// Fills gauges and returns the statistics as they are now.
@@ -81,6 +87,7 @@ class Engine {
     std::vector<SampleTarget> targets;
     bool has_prefill = false;
     bool has_decode = false;
+    int32_t prefill_rows = 0;
   };
 
   // engine_requests.cc: from arrival to the last event.
@@ -122,6 +129,8 @@ class Engine {
   void RankWaitingAdapters();
   Snapshot TakeSnapshot();
   SequenceView View(const Sequence& sequence, bool peek) const;
+  /// Of the step behind the one that runs.
+  Moment PlanningBegins() const;
   bool MaySubmit() const;
   /// True: a step was submitted.
   bool PlanAndApply();
@@ -165,6 +174,8 @@ class Engine {
   std::map<AdapterVersion, std::vector<std::function<void(Status)>>> awaiting_unload_;
 
   std::deque<InFlight> in_flight_;  ///< In the order submitted.
+  Moment first_began_{};            ///< Of those, when it could begin.
+  StepForecast forecast_;
   StepId next_step_{1};
   StepId completed_step_{0};
   bool stepped_since_loads_ = true;

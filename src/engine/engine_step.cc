@@ -71,7 +71,20 @@ void Engine::RankWaitingAdapters() {
   }
 }
 
-bool Engine::MaySubmit() const { return std::ssize(in_flight_) < options_.max_steps_in_flight; }
+Moment Engine::PlanningBegins() const {
+  return first_began_ + forecast_.AtLeast(in_flight_.front().prefill_rows) - options_.planning_time;
+}
+
+bool Engine::MaySubmit() const {
+  if (in_flight_.empty()) return true;
+  return std::ssize(in_flight_) < options_.max_steps_in_flight && clock_.Now() >= PlanningBegins();
+}
+
+std::optional<Moment> Engine::NextTurn() const {
+  if (in_flight_.empty() || std::ssize(in_flight_) == options_.max_steps_in_flight) return {};
+  const Moment begins = PlanningBegins();
+  return begins > clock_.Now() ? std::optional(begins) : std::nullopt;
+}
 
 Snapshot Engine::TakeSnapshot() {
   Snapshot snapshot;
@@ -272,6 +285,7 @@ void Engine::SubmitStep(const std::vector<Plan::Slice>& slices) {
   for (const Plan::Slice& slice : slices) {
     AppendSlice(*running_.at(slice.id), slice.rows, job, step, logits_rows);
   }
+  if (in_flight_.empty()) first_began_ = clock_.Now();
   in_flight_.push_back(std::move(step));
   job.gap = {working_since_ ? clock_.Now() - *working_since_ : Duration{}, collected_this_turn_};
   executor_.Submit(std::move(job));
@@ -302,7 +316,9 @@ void Engine::AppendSlice(Sequence& sequence, int32_t rows, StepJob& job, InFligh
   }
   sequence.last_step = step.id;
   sequence.rows_under_way += rows;
-  (rows > 1 || slice.position < sequence.prompt_count ? step.has_prefill : step.has_decode) = true;
+  const bool prefill = rows > 1 || slice.position < sequence.prompt_count;
+  (prefill ? step.has_prefill : step.has_decode) = true;
+  if (prefill) step.prefill_rows += rows;
 
   ops::SampleRow row;
   row.params = sequence.sampling;
@@ -352,6 +368,8 @@ void Engine::On(StepDone message) {
   WEFT_CHECK(!in_flight_.empty() && in_flight_.front().id == message.id);
   const InFlight step = std::move(in_flight_.front());
   in_flight_.pop_front();
+  first_began_ = message.end;
+  if (message.status.ok()) forecast_.Observe(step.prefill_rows, message.end - message.begin);
   completed_step_ = message.id;
   stepped_since_loads_ = true;
   collected_this_turn_ = true;

@@ -40,7 +40,7 @@ void EngineThread::Run(const std::function<std::unique_ptr<Engine>()>& make) {
   const std::unique_ptr<Engine> engine = make();
   Moment published{};
   while (true) {
-    std::vector<Message> messages = WaitForMessages();
+    std::vector<Message> messages = WaitForMessages(engine->NextTurn());
     for (Message& message : messages) engine->Handle(std::move(message));
     engine->Turn();
     const bool idle = engine->live_requests() == 0 && !engine->step_in_flight();
@@ -61,9 +61,13 @@ void EngineThread::Run(const std::function<std::unique_ptr<Engine>()>& make) {
   }
 }
 
-std::vector<Message> EngineThread::WaitForMessages() {
+std::vector<Message> EngineThread::WaitForMessages(std::optional<Moment> until) {
   std::unique_lock lock(inbox_mutex_);
-  inbox_filled_.wait(lock, [&] { return !inbox_.empty(); });
+  const auto filled = [&] { return !inbox_.empty(); };
+  if (until)
+    inbox_filled_.wait_for(lock, *until - clock_.Now(), filled);
+  else
+    inbox_filled_.wait(lock, filled);
   return std::exchange(inbox_, {});
 }
 

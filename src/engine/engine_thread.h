@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -50,7 +51,8 @@ class EngineThread final : public Service {
 
  private:
   void Run(const std::function<std::unique_ptr<Engine>()>& make);
-  std::vector<Message> WaitForMessages();
+  /// At most until then.
+  std::vector<Message> WaitForMessages(std::optional<Moment> until);
 
   const size_t
       inbox_limit_;  ///< Of messages that clients cause; replies of the machinery always fit.

@@ -211,6 +211,10 @@ void History::Receive(engine::Message message) {
 void History::TurnAndCheck() {
   if (outcome_.violation) return;
   engine_->Turn();
+  if (const auto next = engine_->NextTurn(); next && next != next_turn_) {
+    events_.After(*next - clock_.Now(), [this] { TurnAndCheck(); });
+    next_turn_ = next;
+  }
   RecordStep();
   CheckPages();
   CheckWatched();

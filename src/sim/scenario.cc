@@ -70,6 +70,7 @@ class Drawing {
     engine.max_queued = random_.Chance(0.1) ? 5 : 1000;
     engine.seed = random_.Next();
     engine.max_steps_in_flight = random_.Chance(0.5) ? 2 : 1;
+    engine.planning_time = std::chrono::microseconds(random_.Between(0, 20000));
     scenario_.io.read_page = std::chrono::microseconds(random_.Between(10, 2000));
     scenario_.io.copy_page = std::chrono::microseconds(random_.Between(10, 2000));
     if (random_.Chance(0.3)) scenario_.step.step = kMillisecond * random_.Between(1, 40);
