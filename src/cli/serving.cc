@@ -346,8 +346,8 @@ engine::EngineOptions Serving::MakeEngineOptions() const {
   options.load_policy = options_.lora_load_policy == "blocking"
                             ? adapter::LoadPolicyKind::kBlocking
                             : adapter::LoadPolicyKind::kOverlapped;
-  // Planning takes a thousandth of a step on a CPU, which is less than a new request would lose by
-  // waiting for one step more; a GPU stands still meanwhile.
+  // Planning takes a thousandth of a step on a CPU, less than what a sequence that has ended would
+  // be computed once more in vain; a GPU stands still meanwhile.
   options.max_steps_in_flight = device_->kind() == device::DeviceKind::kCuda ? 2 : 1;
   options.page_count = page_count_;
   options.prefix_cache = !options_.disable_radix_cache;

@@ -61,8 +61,8 @@ class Engine {
   void Turn();
 
   bool step_in_flight() const { return !in_flight_.empty(); }
-  /// When the next turn is wanted even if no message comes.
-  std::optional<Moment> NextTurn() const;
+  /// When the next turn is wanted even if no message comes; may be past.
+  std::optional<Moment> NextTurn() const { return next_turn_; }
   /// Requests that have not ended.
   int32_t live_requests() const;
   /// Fills gauges and returns the statistics as they are now.
@@ -131,7 +131,8 @@ class Engine {
   SequenceView View(const Sequence& sequence, bool peek) const;
   /// Of the step behind the one that runs.
   Moment PlanningBegins() const;
-  bool MaySubmit() const;
+  /// Says in next_turn_ when, if it is only too early.
+  bool MaySubmit();
   /// True: a step was submitted.
   bool PlanAndApply();
   /// False: the plan held back its step for loads, and none of them could begin.
@@ -176,6 +177,7 @@ class Engine {
   std::deque<InFlight> in_flight_;  ///< In the order submitted.
   Moment first_began_{};            ///< Of those, when it could begin.
   StepForecast forecast_;
+  std::optional<Moment> next_turn_;
   StepId next_step_{1};
   StepId completed_step_{0};
   bool stepped_since_loads_ = true;

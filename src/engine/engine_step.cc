@@ -75,15 +75,14 @@ Moment Engine::PlanningBegins() const {
   return first_began_ + forecast_.AtLeast(in_flight_.front().prefill_rows) - options_.planning_time;
 }
 
-bool Engine::MaySubmit() const {
+bool Engine::MaySubmit() {
+  next_turn_.reset();
   if (in_flight_.empty()) return true;
-  return std::ssize(in_flight_) < options_.max_steps_in_flight && clock_.Now() >= PlanningBegins();
-}
-
-std::optional<Moment> Engine::NextTurn() const {
-  if (in_flight_.empty() || std::ssize(in_flight_) == options_.max_steps_in_flight) return {};
+  if (std::ssize(in_flight_) == options_.max_steps_in_flight) return false;
   const Moment begins = PlanningBegins();
-  return begins > clock_.Now() ? std::optional(begins) : std::nullopt;
+  if (clock_.Now() >= begins) return true;
+  next_turn_ = begins;
+  return false;
 }
 
 Snapshot Engine::TakeSnapshot() {

@@ -23,9 +23,9 @@ Duration StepForecast::Recent::Least() const {
 }
 
 void StepForecast::Observe(int32_t prefill_rows, Duration took) {
-  if (prefill_rows == 0)
-    decode_.Add(took);
-  else if (prefill_rows >= kTellingRows)
+  // With prefills in it a step takes longer than its decodes alone.
+  if (prefill_rows == 0 || took < decode_.Least()) decode_.Add(took);
+  if (prefill_rows >= kTellingRows)
     prefill_row_.Add(std::max(took - decode_.Least(), Duration{}) / prefill_rows);
 }
 

@@ -35,5 +35,12 @@ TEST(StepForecast, DoesNotLearnWhatARowTakesFromAFew) {
   EXPECT_LT(forecast.AtLeast(2000), milliseconds(8));
 }
 
+TEST(StepForecast, IsNeverLongerThanWhatJustEndedWithPrefills) {
+  StepForecast forecast;
+  for (int i = 0; i < 4; ++i) forecast.Observe(0, milliseconds(20));
+  forecast.Observe(10, milliseconds(5));
+  EXPECT_LT(forecast.AtLeast(0), milliseconds(5));
+}
+
 }  // namespace
 }  // namespace weft::engine

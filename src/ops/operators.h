@@ -71,7 +71,8 @@ struct StepRows {
 /// A step on a device that keeps times of its own; zero elsewhere.
 struct StepTimes {
   Duration computing{};
-  Duration idle{};  ///< Of the device, since the end of the step before.
+  Duration idle{};  ///< Of the device: from the step before until what it must know of this one is
+                    ///< there.
 };
 
 struct OperatorsOptions {

@@ -212,7 +212,7 @@ void History::TurnAndCheck() {
   if (outcome_.violation) return;
   engine_->Turn();
   if (const auto next = engine_->NextTurn(); next && next != next_turn_) {
-    events_.After(*next - clock_.Now(), [this] { TurnAndCheck(); });
+    events_.After(std::max(*next - clock_.Now(), Duration{}), [this] { TurnAndCheck(); });
     next_turn_ = next;
   }
   RecordStep();

@@ -143,11 +143,11 @@ cudaError_t PagedAttention::Run(const AttentionParams& params, const AttentionLa
     // Decodes wait for memory, prefills multiply. The prefills' blocks go first: they are more, and
     // where they leave a multiprocessor there is room.
     const cudaStream_t decodes = beside.Fork(stream);
-    const cudaError_t error = RunPass(params, launch.passes.back(), work, stream);
-    if (error != cudaSuccess) return error;
-    const cudaError_t other = RunPass(params, launch.passes.front(), work, decodes);
+    cudaError_t error = RunPass(params, launch.passes.back(), work, stream);
+    work.overlapped = false;
+    if (error == cudaSuccess) error = RunPass(params, launch.passes.front(), work, decodes);
     beside.Join(stream);
-    return other;
+    return error;
   }
   for (const AttentionPass& pass : launch.passes) {
     const cudaError_t error = RunPass(params, pass, work, stream);

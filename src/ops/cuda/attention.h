@@ -21,7 +21,7 @@ struct AttentionParams {
   int64_t v_offset = 0;
   void* out = nullptr;  ///< bf16 [rows, heads * head_dim]; rows of no sequence stay as they are
                         ///< (PlanDecode: become zero).
-  std::byte* plan = nullptr;  ///< Device: where LaunchSlotUpload put the step's plan.
+  std::byte* plan = nullptr;  ///< Device: the step's plan.
   std::byte* scratch =
       nullptr;  ///< Device: PagedAttention::scratch_bytes, used by one step at once.
 };

@@ -122,6 +122,18 @@ TEST(Attention, ManyDecodesMatchTheDefinition) {
   EXPECT_FALSE(runner.launch.passes.at(0).decode);
 }
 
+TEST(Attention, DecodesRunBesidePrefillsUnlessBothKeepPartialResults) {
+  const AttentionShape shape{32, 8, 128, 16};
+  const auto run = [&](const std::vector<TestSequence>& sequences) {
+    PagedBatch batch(shape, sequences, 10);
+    Runner runner(shape, false);
+    batch.ExpectRight(runner.Run(batch, batch.sequences()), 8);
+    return runner.launch.MayRunBeside();
+  };
+  EXPECT_TRUE(run({{1, 900}, {1, 0}, {700, 0}, {1, 5000}, {300, 64}}));
+  EXPECT_FALSE(run({{1, 20000}, {40, 12000}}));
+}
+
 TEST(Attention, SplitPrefillBehindALongPrefix) {
   const AttentionShape shape{16, 4, 128, 16};
   PagedBatch batch(shape, {{40, 12000}, {300, 6000}}, 5);

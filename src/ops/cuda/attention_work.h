@@ -39,7 +39,8 @@ struct AttentionWork {
   int32_t items = 0;  ///< Blocks of the grid.
   int32_t tile_rows = 0;
   bool split = false;
-  bool wide = false;  ///< Decode: whether a block has a multiprocessor to itself.
+  bool wide = false;       ///< Decode: whether a block has a multiprocessor to itself.
+  bool overlapped = true;  ///< Decode: launched as overlapped_launch.cuh has it.
   /// A row's result must not depend on the rows that share its tile: tiles of 64 alone.
   bool fixed_order = false;
 };

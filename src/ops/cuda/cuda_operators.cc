@@ -10,6 +10,7 @@
 #include "ops/cuda/lora_kernels.h"
 #include "ops/cuda/row_kernels.h"
 #include "ops/cuda/row_padding.h"
+#include "ops/cuda/transfer_kernels.h"
 #include "ops/rope.h"
 
 namespace weft::ops::cuda {
@@ -165,6 +166,9 @@ Status CudaOperators::PrepareKernels() {
   WEFT_RETURN_IF_ERROR(device::cuda::ToStatus(attention_->Prepare(), "preparing attention"));
   return device::cuda::ToStatus(PrepareLoraKernels(shared_limit_), "preparing the LoRA kernels");
 }
+
+/// Tokens, positions, slots and row numbers; an attention plan; and a LoraStep.
+static_assert(4 + kMaxSegments + 1 + kLoraOperators * kLoraWorks <= kMostPieces);
 
 void CudaOperators::ReserveMetadata() {
   const Bytes rows = PaddedRows(options_.max_rows);

@@ -25,13 +25,17 @@ static_assert(DecodeServes(128, kQueries) && !DecodeServes(128, kQueries + 1));
 constexpr int kUnit = 16;  ///< Bytes of one copy.
 constexpr float kLog2E = 1.44269504088896341F;
 
-/// Whether rows of K and V come whole, by bulk copies: on Hopper, in narrow blocks. There 24 rows
-/// of 1,024 tokens take 2 us less a layer and 32 take 4 less; wide blocks do not gain.
+/// Whether rows of K and V come whole, by bulk copies: on Hopper, in narrow blocks. There 32
+/// sequences of 1,024 tokens take 4 us less a layer; wide blocks do not gain. The host reckons with
+/// the padding of whole rows everywhere.
 template <int kWarps>
+constexpr bool kMayBeWhole = kWarps == kNarrowWarps;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+template <int kWarps>
 constexpr bool kWholeRows = false;
 #else
-constexpr bool kWholeRows = kWarps == kNarrowWarps;
+template <int kWarps>
+constexpr bool kWholeRows = kMayBeWhole<kWarps>;
 #endif
 
 template <int kHeadDim>
@@ -408,7 +412,7 @@ __device__ bool EndsLast(const AttentionWork& work, const Part& part, int kv_hea
 }
 
 template <int kHeadDim, int kWarps>
-constexpr size_t kBytes = kWarps* Shape<kHeadDim, kWarps == kNarrowWarps>::kWarpBytes;
+constexpr size_t kBytes = kWarps* Shape<kHeadDim, kMayBeWhole<kWarps>>::kWarpBytes;
 
 template <int kHeadDim, int kWarps>
 __global__ void __launch_bounds__(kWarps* kWarp, kWideWarps / kWarps)
@@ -470,8 +474,8 @@ cudaError_t Prepare() {
 template <int kHeadDim, int kWarps>
 cudaError_t Launch(const AttentionWork& work, cudaStream_t stream) {
   const dim3 grid(static_cast<uint32_t>(work.items), static_cast<uint32_t>(work.kv_heads));
-  return LaunchOverlapped(DecodeAttention<kHeadDim, kWarps>, grid, dim3(kWarps * kWarp),
-                          kBytes<kHeadDim, kWarps>, stream, work);
+  return LaunchAs(work.overlapped, DecodeAttention<kHeadDim, kWarps>, grid, dim3(kWarps * kWarp),
+                  kBytes<kHeadDim, kWarps>, stream, work);
 }
 
 template <int kHeadDim>

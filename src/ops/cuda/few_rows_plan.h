@@ -43,7 +43,8 @@ struct FewRowsParams {
 };
 
 /// Whether it can be computed so, on a GPU with this shared memory for a block: bf16, at most 32
-/// rows, whole units of outputs and whole boxes of columns. The weight is 16-byte aligned.
+/// rows, whole units of outputs and whole boxes of columns, rows of h apart by multiples of 8
+/// elements, of c and d by multiples of 4. All begin at multiples of 16 bytes.
 bool FewRowsServes(const GemmParams& product, int32_t shared_limit);
 
 /// `ring_bytes`: of shared memory for the stages.

@@ -347,7 +347,7 @@ class FewRowsProduct {
 #pragma unroll
     for (int i = 0; i < kQuadsOf<kUnits>; ++i) {
       const Quad quad = QuadOf<kUnits>(i);
-      if (!IsThere(quad)) break;
+      if (!IsThere(quad)) continue;
       float4 sum = added[i];
 #pragma unroll
       for (int warp = 0; warp < kProductWarps; ++warp) {

@@ -27,10 +27,9 @@ struct GemmOptions {
 };
 
 /// Matrix products, summed in float, through cuBLASLt or the kernels of skinny_gemm.h and
-/// few_rows_gemm.h. Chooses an
-/// algorithm for each shape once, when it is first wanted: by the clock while measuring, one that
-/// was so chosen before if there is one, else by the library's heuristics. Owned by the operators
-/// and used by their thread.
+/// few_rows_gemm.h. Chooses an algorithm for each shape once, when it is first wanted: by the clock
+/// while measuring, one that was so chosen before if there is one, else by the library's
+/// heuristics. Owned by the operators and used by their thread.
 class Gemm {
  public:
   static Result<std::unique_ptr<Gemm>> Create(device::Device& device, const GemmOptions& options);

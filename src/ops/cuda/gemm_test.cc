@@ -115,17 +115,23 @@ TEST_F(GemmTest, FewRowsLikeSumsInDouble) {
             cudaSuccess);
   if (shared_limit < kHopperShared) GTEST_SKIP() << "not a Hopper GPU";
   ASSERT_EQ(PrepareFewRowsGemm(shared_limit), cudaSuccess);
+  const auto check = [&](const Shape& shape, DType out_dtype, bool add) {
+    ExpectLikeSumsInDouble(shape, DType::kBFloat16, out_dtype, add, [&](const GemmParams& params) {
+      ASSERT_TRUE(FewRowsServes(params, shared_limit));
+      ASSERT_EQ(LaunchFewRowsGemm(params, multiprocessors, nullptr), cudaSuccess);
+    });
+  };
   for (const DType out_dtype : {DType::kBFloat16, DType::kFloat32})
     for (const bool add : {false, true})
-      for (const int32_t rows : {1, 8, 9, 17, 24, 31, 32})
-        for (const auto& [out, in] :
-             {std::pair{16, 64}, std::pair{2128, 832}, std::pair{2 * 2112, 1024},
-              std::pair{4 * 2112 - 16, 192}, std::pair{5 * 2112, 128}, std::pair{34 * 2112, 64}})
-          ExpectLikeSumsInDouble(
-              {rows, out, in}, DType::kBFloat16, out_dtype, add, [&](const GemmParams& params) {
-                ASSERT_TRUE(FewRowsServes(params, shared_limit));
-                ASSERT_EQ(LaunchFewRowsGemm(params, multiprocessors, nullptr), cudaSuccess);
-              });
+      for (const int32_t rows : {1, 8, 9, 17, 24, 31, 32}) {
+        // The last block that has any unit has one less.
+        for (const int32_t units : {1, 2, 3, 4, 5, 14, 18})
+          check({rows, (units * multiprocessors - 1) * kUnitOuts, units < 5 ? 192 : 64}, out_dtype,
+                add);
+        // Around the ring often.
+        for (const int32_t out : {kUnitOuts, 3 * kUnitOuts})
+          check({rows, out, 8192 + 64}, out_dtype, add);
+      }
 }
 
 TEST(SkinnyGemm, SaysWhatItServes) {

@@ -11,7 +11,8 @@
 // blocks wait for each other's sums, which they count in LoraStep::arrived. That needs every block
 // on the device at once: there is one for each multiprocessor. Where it runs alone two fit, this
 // kernel's and the next one's; with a base product the next one's come as this one's leave, and do
-// not wait for each other before all are there.
+// not wait for each other before all are there. In a mixed step prefills' kernels and base products
+// hold multiprocessors beside it; none of those waits for it, so its blocks get their turn.
 
 namespace weft::ops::cuda {
 

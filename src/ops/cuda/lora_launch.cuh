@@ -12,13 +12,8 @@ void LaunchKernel(void (*kernel)(LoraParams, More...), const LoraParams& params,
                   int threads, size_t shared_bytes, cudaStream_t stream, const More&... more) {
   const dim3 grid(static_cast<unsigned>(LoraBlocks(work, params.multiprocessors)));
   const dim3 block(static_cast<unsigned>(threads));
-  if (params.programmatic) {
-    WEFT_CHECK(LaunchOverlapped(kernel, grid, block, shared_bytes, stream, params, more...) ==
-               cudaSuccess);
-    return;
-  }
-  kernel<<<grid, block, shared_bytes, stream>>>(params, more...);
-  WEFT_CHECK(cudaGetLastError() == cudaSuccess);
+  WEFT_CHECK(LaunchAs(params.programmatic, kernel, grid, block, shared_bytes, stream, params,
+                      more...) == cudaSuccess);
 }
 
 }  // namespace weft::ops::cuda

@@ -119,7 +119,8 @@ void FillStarts(const LoraOperatorStep& from, LoraWork work, int multiprocessors
   }
 }
 
-/// All but the starts of blocks that no GPU of so many multiprocessors has.
+/// All but the starts of blocks that a GPU of so many multiprocessors does not have, and those of
+/// prefills where there are none.
 std::vector<LoraStepPart> PartsRead(const LoraStep& step, bool prefill, int multiprocessors) {
   std::vector<LoraStepPart> parts = {{0, offsetof(LoraStep, decode)}};
   const auto add = [&](const LoraStart* starts, LoraWork work) {

@@ -10,8 +10,9 @@
 // every layer and projection where its tiles lie; it is made once, when the adapter becomes
 // resident. A step (LoraStep) says which rows use which adapter, and how the work of each operator
 // is numbered and shared out; it holds for all layers, since it names tables, not tiles. So a step
-// uploads 160 KiB, with prefill 340, and four bytes a row, whatever the ranks. Lists of ready-made
-// items for each layer would be 5 MB for 8 adapters of rank 128 on a model of 32 layers.
+// uploads 100 KB, with prefill 200 (132 multiprocessors), and four bytes a row, whatever the ranks.
+// Lists of ready-made items for each layer would be 5 MB for 8 adapters of rank 128 on a model of
+// 32 layers.
 
 namespace weft::ops::cuda {
 
@@ -133,7 +134,7 @@ struct alignas(16) LoraStart {
 };
 static_assert(sizeof(LoraStart) == 48);
 
-/// A step's work, as uploaded. Steps without prefill work need it only up to `prefill`.
+/// A step's work. LoraStepPlan::parts says what of it is uploaded.
 struct alignas(16) LoraStep {
   LoraOperatorStep operators[kLoraOperators];
   /// Units of a decode shrink whose sums are there, by operator, the layer's parity and entry.

@@ -26,13 +26,14 @@ __device__ inline void AdmitKernelBehind() {
 #endif
 }
 
-/// Launches a kernel whose blocks may start while the last of the kernel before still run. It calls
-/// AwaitKernelBefore before it reads or writes what that one, or any before it, touches; only what
-/// kernels before the last ordinary launch wrote may be read earlier. Before Hopper an ordinary
-/// launch.
+/// If `overlapped`, its blocks may start while the last of the kernel before
+/// still run: it calls AwaitKernelBefore before it reads or writes what that one, or any before it,
+/// touches; only what kernels before the last ordinary launch wrote may be read earlier. What comes
+/// first on a forked stream is launched ordinarily: it waits for an event. Before Hopper all
+/// launches are ordinary.
 template <typename... Parameters, typename... Arguments>
-cudaError_t LaunchOverlapped(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
-                             cudaStream_t stream, Arguments... arguments) {
+cudaError_t LaunchAs(bool overlapped, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                     size_t shared, cudaStream_t stream, Arguments... arguments) {
   int device = 0;
   int major = 0;
   cudaError_t error = cudaGetDevice(&device);
@@ -48,8 +49,14 @@ cudaError_t LaunchOverlapped(void (*kernel)(Parameters...), dim3 grid, dim3 bloc
   config.dynamicSmemBytes = shared;
   config.stream = stream;
   config.attrs = &overlap;
-  config.numAttrs = major >= 9 ? 1 : 0;
+  config.numAttrs = overlapped && major >= 9 ? 1 : 0;
   return cudaLaunchKernelEx(&config, kernel, arguments...);
+}
+
+template <typename... Parameters, typename... Arguments>
+cudaError_t LaunchOverlapped(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
+                             cudaStream_t stream, Arguments... arguments) {
+  return LaunchAs(true, kernel, grid, block, shared, stream, arguments...);
 }
 
 }  // namespace weft::ops::cuda
