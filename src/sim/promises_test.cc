@@ -52,23 +52,6 @@ TEST(P3, BlockingLoadsDo) {
   EXPECT_GT(LongestGap(outcome.request_records[0]), step * 4);
 }
 
-TEST(P3, WhoComesBeforeTheNextStepIsPlannedIsInIt) {
-  Scenario scenario = PlentifulScenario(LoadPolicyKind::kOverlapped);
-  const Duration step = kMillisecond * 20;
-  scenario.step.step = step;
-  scenario.engine.max_steps_in_flight = 2;
-  AddRequest(scenario, Duration{}, "", Prompt(10), 30);
-  // One in the middle of a step, one when the step behind it is planned already.
-  AddRequest(scenario, step * 10 + step / 2, "", Prompt(10), 2);
-  AddRequest(scenario, step * 20 - kMillisecond / 2, "", Prompt(10), 2);
-  const Outcome outcome = RunByTime(std::move(scenario));
-  ASSERT_FALSE(outcome.violation.has_value()) << *outcome.violation;
-  ASSERT_EQ(outcome.completed, 3);
-  EXPECT_EQ(LongestGap(outcome.request_records[0]), step);
-  EXPECT_EQ(outcome.request_records[1].token_times.at(0), step * 12);
-  EXPECT_EQ(outcome.request_records[2].token_times.at(0), step * 22);
-}
-
 TEST(P6, OnlySoManyLaterRequestsStartBeforeOneThatWaits) {
   Scenario scenario = PlentifulScenario(LoadPolicyKind::kOverlapped);
   scenario.engine.limits.max_overtakes = 3;
