@@ -111,7 +111,10 @@ Result<std::unique_ptr<Gemm>> Gemm::Create(device::Device& device, const GemmOpt
     cublasLtDestroy(handle);
     return workspace.error();
   }
-  return std::unique_ptr<Gemm>(new Gemm(handle, std::move(workspace).value(), options));
+  std::unique_ptr<Gemm> gemm(new Gemm(handle, std::move(workspace).value(), options));
+  WEFT_RETURN_IF_ERROR(device::cuda::ToStatus(PrepareFewRowsGemm(gemm->shared_limit_),
+                                              "preparing products of few rows"));
+  return gemm;
 }
 
 Gemm::Gemm(cublasLtHandle_t handle, device::Buffer workspace, const GemmOptions& options)
@@ -119,7 +122,6 @@ Gemm::Gemm(cublasLtHandle_t handle, device::Buffer workspace, const GemmOptions&
   WEFT_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, 0));
   WEFT_CUDA_CHECK(
       cudaDeviceGetAttribute(&shared_limit_, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
-  WEFT_CUDA_CHECK(PrepareFewRowsGemm(shared_limit_));
 }
 
 Gemm::~Gemm() {
