@@ -85,9 +85,8 @@ class Engine {
     StepId id;
     std::vector<Plan::Slice> slices;
     std::vector<SampleTarget> targets;
-    bool has_prefill = false;
-    bool has_decode = false;
     int32_t prefill_rows = 0;
+    bool has_decode = false;
   };
 
   // engine_requests.cc: from arrival to the last event.

@@ -315,9 +315,10 @@ void Engine::AppendSlice(Sequence& sequence, int32_t rows, StepJob& job, InFligh
   }
   sequence.last_step = step.id;
   sequence.rows_under_way += rows;
-  const bool prefill = rows > 1 || slice.position < sequence.prompt_count;
-  (prefill ? step.has_prefill : step.has_decode) = true;
-  if (prefill) step.prefill_rows += rows;
+  if (rows > 1 || slice.position < sequence.prompt_count)
+    step.prefill_rows += rows;
+  else
+    step.has_decode = true;
 
   ops::SampleRow row;
   row.params = sequence.sampling;
@@ -375,7 +376,7 @@ void Engine::On(StepDone message) {
   pool_.StepCompleted(message.id);
   adapters_.OnStepCompleted(message.id);
   ++statistics_.stats().steps_total;
-  const char* kind = !step.has_prefill ? "decode" : (step.has_decode ? "mixed" : "prefill");
+  const char* kind = step.prefill_rows == 0 ? "decode" : (step.has_decode ? "mixed" : "prefill");
   statistics_.Observe(std::string("step_seconds:") + kind, message.end - message.begin);
   if (trace_ != nullptr) {
     trace_->Span(Trace::Group::kEngine, "compute", kind, message.begin, message.end,

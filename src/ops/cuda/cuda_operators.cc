@@ -253,8 +253,7 @@ void CudaOperators::PlanAdapters(const StepRows& step) {
   const auto row_numbers = metadata_.Host<int32_t>(lora_row_numbers_).first(step.tokens.size());
   lora_plan_ = BuildLoraStep(lora_shape_, lora_rows_, multiprocessors_, lora, row_numbers);
   if (!lora_plan_.any) return;
-  for (const auto& [offset, bytes] : lora_plan_.parts)
-    metadata_.Use({lora_step_.offset + offset, lora_step_.capacity - offset}, bytes);
+  for (const auto& [offset, bytes] : lora_plan_.parts) metadata_.Use(lora_step_, bytes, offset);
   metadata_.Use(lora_row_numbers_, static_cast<Bytes>(row_numbers.size_bytes()));
 }
 
@@ -270,7 +269,7 @@ void CudaOperators::PlanAttention(const StepRows& step, bool decode) {
     attention_planner_->Plan(attention_sequences_, plan, &attention_launch_);
   }
   for (const auto& [offset, bytes] : SegmentsOf(plan))
-    metadata_.Use({attention_plan_.offset + offset, attention_plan_.capacity - offset}, bytes);
+    metadata_.Use(attention_plan_, bytes, offset);
 }
 
 void CudaOperators::EndLayers() {

@@ -51,16 +51,9 @@ cudaError_t PrepareFewRowsGemm(int32_t shared_limit) {
 
 cudaError_t LaunchFewRowsGemm(const GemmParams& params, int32_t multiprocessors,
                               cudaStream_t stream) {
-  switch ((params.rows + kFewRowsTile - 1) / kFewRowsTile) {
-    case 1:
-      return Launch<1>(params, multiprocessors, stream);
-    case 2:
-      return Launch<2>(params, multiprocessors, stream);
-    case 3:
-      return Launch<3>(params, multiprocessors, stream);
-    default:
-      return Launch<4>(params, multiprocessors, stream);
-  }
+  return WithRowTiles(params.rows, [&](auto tiles) {
+    return Launch<decltype(tiles)::value>(params, multiprocessors, stream);
+  });
 }
 
 }  // namespace weft::ops::cuda

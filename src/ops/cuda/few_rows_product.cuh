@@ -3,6 +3,7 @@
 #include <cuda_bf16.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "ops/cuda/elements.cuh"
 #include "ops/cuda/few_rows_plan.h"
@@ -386,5 +387,20 @@ class FewRowsProduct {
   const int stage_bytes_;
   Place place_;
 };
+
+/// launch(std::integral_constant) with the row tiles that so many rows take.
+template <typename Launch>
+auto WithRowTiles(int32_t rows, const Launch& launch) {
+  switch ((rows + kFewRowsTile - 1) / kFewRowsTile) {
+    case 1:
+      return launch(std::integral_constant<int, 1>());
+    case 2:
+      return launch(std::integral_constant<int, 2>());
+    case 3:
+      return launch(std::integral_constant<int, 3>());
+    default:
+      return launch(std::integral_constant<int, kMostFewRows / kFewRowsTile>());
+  }
+}
 
 }  // namespace weft::ops::cuda

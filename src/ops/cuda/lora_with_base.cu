@@ -67,16 +67,8 @@ cudaError_t PrepareWithBase(int32_t shared_limit) {
 
 void LaunchWithBase(const LoraParams& params, cudaStream_t stream) {
   WEFT_CHECK(params.base.rows <= kMostFewRows);
-  switch ((params.base.rows + kFewRowsTile - 1) / kFewRowsTile) {
-    case 1:
-      return Launch<1>(params, stream);
-    case 2:
-      return Launch<2>(params, stream);
-    case 3:
-      return Launch<3>(params, stream);
-    default:
-      return Launch<4>(params, stream);
-  }
+  WithRowTiles(params.base.rows,
+               [&](auto tiles) { Launch<decltype(tiles)::value>(params, stream); });
 }
 
 }  // namespace weft::ops::cuda

@@ -39,21 +39,16 @@ void StepMetadata::Begin() {
   WEFT_CUDA_CHECK(cudaEventSynchronize(slots_[current_].read));
 }
 
-void StepMetadata::Use(MetadataSection section, Bytes bytes) {
-  WEFT_CHECK(bytes <= section.capacity);
-  if (bytes > 0) used_.emplace_back(section.offset, bytes);
+void StepMetadata::Use(MetadataSection section, Bytes bytes, Bytes offset) {
+  WEFT_CHECK(offset + bytes <= section.capacity);
+  if (bytes > 0) used_.emplace_back(section.offset + offset, bytes);
 }
 
 void StepMetadata::Upload(cudaStream_t stream) {
-  WEFT_CHECK(used_.size() <= kMostPieces);
   TransferParams transfer;
   transfer.from = slots_[current_].memory.data();
   transfer.to = fixed_.data();
-  for (const auto& [offset, bytes] : used_) {
-    const auto piece = static_cast<size_t>(transfer.pieces++);
-    transfer.offsets[piece] = offset;
-    transfer.bytes[piece] = bytes;
-  }
+  for (const auto& [offset, bytes] : used_) transfer.Add(offset, bytes);
   used_.clear();
   LaunchTransfer(transfer, stream);
   WEFT_CUDA_CHECK(cudaEventRecord(slots_[current_].read, stream));

@@ -47,8 +47,8 @@ class StepMetadata {
   T* Device(MetadataSection section) const {
     return reinterpret_cast<T*>(fixed_.data() + section.offset);
   }
-  /// The first `bytes` of a section go with the next Upload.
-  void Use(MetadataSection section, Bytes bytes);
+  /// `bytes` of a section from `offset` on go with the next Upload.
+  void Use(MetadataSection section, Bytes bytes, Bytes offset = 0);
   /// Queues the copy of what was used since the last Upload.
   void Upload(cudaStream_t stream);
 

@@ -18,11 +18,7 @@ cudaError_t LaunchSlotUpload(const std::byte* slot, std::byte* place, cudaStream
   TransferParams transfer;
   transfer.from = slot;
   transfer.to = place;
-  for (const SlotSegment& segment : SegmentsOf(slot)) {
-    const auto piece = static_cast<size_t>(transfer.pieces++);
-    transfer.offsets[piece] = segment.offset;
-    transfer.bytes[piece] = segment.bytes;
-  }
+  for (const auto& [offset, bytes] : SegmentsOf(slot)) transfer.Add(offset, bytes);
   LaunchTransfer(transfer, stream);
   return cudaGetLastError();
 }

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/check.h"
+
 // Small data between host and GPU without a copy engine: there it would wait behind the pages of an
 // adapter that is being copied.
 namespace weft::ops::cuda {
@@ -21,6 +23,13 @@ struct TransferParams {
   int32_t pieces = 0;
   std::array<int64_t, kMostPieces> offsets = {};
   std::array<int64_t, kMostPieces> bytes = {};
+
+  void Add(int64_t offset, int64_t size) {
+    WEFT_CHECK(pieces < kMostPieces);
+    const auto piece = static_cast<size_t>(pieces++);
+    offsets[piece] = offset;
+    bytes[piece] = size;
+  }
 };
 void LaunchTransfer(const TransferParams& params, cudaStream_t stream);
 
