@@ -23,6 +23,7 @@ using namespace weft::ops::cuda;
 
 constexpr double kPeakBytes = 4.2e12;
 constexpr int kReplays = 9;
+constexpr int kPlans = 20;
 
 void Check(cudaError_t error, int line) {
   if (error == cudaSuccess) return;
@@ -114,6 +115,7 @@ void Run(const Case& c, int multiprocessors, cudaStream_t stream) {
   beside.Create(0);
   AttentionParams params;
   params.page_bytes = region * 2 * c.layers;
+  params.page_count = pages;
   std::byte* arena = Allocate(params.page_bytes * pages);
   params.arena = arena;
   params.plan = Allocate(planner.plan_bytes());
@@ -135,7 +137,6 @@ void Run(const Case& c, int multiprocessors, cudaStream_t stream) {
                                                     static_cast<size_t>(pages_each))});
   AttentionLaunch launch;
   const auto started = std::chrono::steady_clock::now();
-  constexpr int kPlans = 20;
   for (int i = 0; i < kPlans; ++i) {
     if (c.graph_plan)
       planner.PlanDecode(sequences, rows, static_cast<std::byte*>(slot), &launch);

@@ -131,6 +131,7 @@ cudaError_t PagedAttention::Run(const AttentionParams& params, const AttentionLa
   work.head_dim = shape_.head_dim;
   work.tokens_per_page = shape_.tokens_per_page;
   work.page_stride = params.page_bytes / static_cast<int64_t>(sizeof(__nv_bfloat16));
+  work.page_count = params.page_count;
   work.scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_dim));
   work.pages = at(layout_.pages);
   work.page_begin = at(layout_.page_begin);

@@ -16,11 +16,12 @@ struct AttentionParams {
   const void* queries = nullptr;     ///< bf16 [rows, heads, head_dim]
   const std::byte* arena = nullptr;  ///< Page i at arena + i * page_bytes.
   int64_t page_bytes = 0;
+  int32_t page_count = 0;
   int64_t k_offset =
-      0;  ///< Bytes from a page's start to this layer's K [token][kv_head][head_dim].
-  int64_t v_offset = 0;
-  void* out = nullptr;  ///< bf16 [rows, heads * head_dim]; rows of no sequence stay as they are
-                        ///< (PlanDecode: become zero).
+      0;  ///< Bytes from a page's start to this layer's K [kv_head][token][head_dim].
+  int64_t v_offset = 0;  ///< Behind k_offset. All are multiples of a token's bytes of one kv head.
+  void* out = nullptr;   ///< bf16 [rows, heads * head_dim]; rows of no sequence stay as they are
+                         ///< (PlanDecode: become zero).
   std::byte* plan = nullptr;  ///< Device: the step's plan.
   std::byte* scratch =
       nullptr;  ///< Device: PagedAttention::scratch_bytes, used by one step at once.

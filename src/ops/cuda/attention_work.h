@@ -21,6 +21,7 @@ struct AttentionWork {
   int32_t head_dim = 0;
   int32_t tokens_per_page = 0;
   int64_t page_stride = 0;
+  int32_t page_count = 0;
   float scale = 0.0F;
 
   int32_t* pages = nullptr;

@@ -193,6 +193,7 @@ void CudaOperators::Attend(LayerIndex layer) {
   params.queries = queries_;
   params.arena = arena_;
   params.page_bytes = options_.kv.page_bytes;
+  params.page_count = page_count_;
   params.k_offset = options_.kv.HeadOffset(layer.value(), 0, false);
   params.v_offset = options_.kv.HeadOffset(layer.value(), 0, true);
   params.out = h_;

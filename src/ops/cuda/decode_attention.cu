@@ -1,7 +1,9 @@
 #include "ops/cuda/decode_attention.h"
 
 #include <algorithm>
+#include <limits>
 
+#include "base/check.h"
 #include "ops/cuda/decode_attention_tiles.cuh"
 #include "ops/cuda/overlapped_launch.cuh"
 
@@ -138,13 +140,15 @@ __device__ bool EndsLast(const AttentionWork& work, const Part& part, int kv_hea
 }
 
 template <int kHeadDim, int kWarps>
-constexpr size_t kBytes = kWarps* Shape<kHeadDim, kMayBeWhole<kWarps>>::kWarpBytes;
+constexpr size_t kBytes = kWarps* Shape<kHeadDim>::kWarpBytes;
 
 template <int kHeadDim, int kWarps>
 __global__ void __launch_bounds__(kWarps* kWarp, kWideWarps / kWarps)
-    DecodeAttention(const AttentionWork work) {
-  extern __shared__ uint4 memory[];
+    DecodeAttention(const __grid_constant__ DecodeParams params) {
+  extern __shared__ __align__(kBoxAlignment) std::byte memory[];
   __shared__ uint64_t full[kWarps][kStages];
+  if (SharedAddress(memory) % kBoxAlignment != 0) __trap();
+  const AttentionWork& work = params.work;
   const auto item = static_cast<int>(blockIdx.x);
   const auto kv_head = static_cast<int>(blockIdx.y);
   const bool valid = work.item_valid[item];
@@ -157,10 +161,12 @@ __global__ void __launch_bounds__(kWarps* kWarp, kWideWarps / kWarps)
   part.count = length <= chunk ? 1 : (length + chunk - 1) / chunk;
   part.begin = part.index * chunk;
   part.end = valid ? min(part.begin + chunk, length) : part.begin;
-  Tiles<kHeadDim, kWarps> tiles(work, part, kv_head, SharedAddress(memory),
+  Tiles<kHeadDim, kWarps> tiles(params, part, kv_head, SharedAddress(memory),
                                 full[threadIdx.x / kWarp]);
-  // The plan came with the step, before all of its products; queries, K and V did not.
+  // The plan came with the step, before all of its products, and all tokens but the last with
+  // earlier ones; queries and the last token's K and V did not.
   AdmitKernelBehind();
+  tiles.BeginBefore(length - 1);
   AwaitKernelBefore();
   if (!valid) return;
   tiles.Begin();
@@ -198,10 +204,30 @@ cudaError_t Prepare() {
 }
 
 template <int kHeadDim, int kWarps>
-cudaError_t Launch(const AttentionWork& work, cudaStream_t stream) {
+cudaError_t Launch(const DecodeParams& params, cudaStream_t stream) {
+  const AttentionWork& work = params.work;
   const dim3 grid(static_cast<uint32_t>(work.items), static_cast<uint32_t>(work.kv_heads));
   return LaunchAs(work.overlapped, DecodeAttention<kHeadDim, kWarps>, grid, dim3(kWarps * kWarp),
-                  kBytes<kHeadDim, kWarps>, stream, work);
+                  kBytes<kHeadDim, kWarps>, stream, params);
+}
+
+cudaError_t Describe(const AttentionWork& work, DecodeParams* params) {
+  const int64_t of_page = work.page_stride / work.head_dim;
+  const int64_t to_values = (static_cast<const __nv_bfloat16*>(work.values) -
+                             static_cast<const __nv_bfloat16*>(work.keys)) /
+                            work.head_dim;
+  const int64_t all =
+      (work.page_count - 1) * of_page + to_values + int64_t{work.kv_heads} * work.tokens_per_page;
+  WEFT_CHECK(to_values > 0 && all <= std::numeric_limits<int32_t>::max());
+  params->work = work;
+  params->page_rows = static_cast<int32_t>(of_page);
+  params->value_row = static_cast<int32_t>(to_values);
+  int generation = 0;
+  const cudaError_t error = FindGeneration(&generation);
+  if (error == cudaSuccess && generation >= 9)
+    params->rows =
+        MakeTensorMap({work.keys, all, work.head_dim, work.head_dim, kTile, work.head_dim});
+  return error;
 }
 
 template <int kHeadDim>
@@ -230,9 +256,9 @@ cudaError_t PrepareBoth() {
 }
 
 template <int kHeadDim>
-cudaError_t LaunchEither(const AttentionWork& work, cudaStream_t stream) {
-  return work.wide ? Launch<kHeadDim, kWideWarps>(work, stream)
-                   : Launch<kHeadDim, kNarrowWarps>(work, stream);
+cudaError_t LaunchEither(const DecodeParams& params, cudaStream_t stream) {
+  return params.work.wide ? Launch<kHeadDim, kWideWarps>(params, stream)
+                          : Launch<kHeadDim, kNarrowWarps>(params, stream);
 }
 
 }  // namespace
@@ -245,13 +271,20 @@ cudaError_t FindDecodeRoom(int32_t head_dim, DecodeRoom* room) {
 }
 
 cudaError_t PrepareDecodeAttention() {
-  const cudaError_t error = decoding::PrepareBoth<64>();
-  return error != cudaSuccess ? error : decoding::PrepareBoth<128>();
+  int generation = 0;
+  cudaError_t error = FindGeneration(&generation);
+  if (error == cudaSuccess && generation >= 9) error = FindTensorMaps();
+  if (error == cudaSuccess) error = decoding::PrepareBoth<64>();
+  if (error == cudaSuccess) error = decoding::PrepareBoth<128>();
+  return error;
 }
 
 cudaError_t LaunchDecodeAttention(const AttentionWork& work, cudaStream_t stream) {
-  return work.head_dim == 64 ? decoding::LaunchEither<64>(work, stream)
-                             : decoding::LaunchEither<128>(work, stream);
+  decoding::DecodeParams params{};
+  const cudaError_t error = decoding::Describe(work, &params);
+  if (error != cudaSuccess) return error;
+  return work.head_dim == 64 ? decoding::LaunchEither<64>(params, stream)
+                             : decoding::LaunchEither<128>(params, stream);
 }
 
 }  // namespace weft::ops::cuda

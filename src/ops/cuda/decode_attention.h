@@ -11,8 +11,8 @@ namespace weft::ops::cuda {
 /// the block that ends last for a row and kv head merges the parts of all. A sequence of no tokens
 /// gets zeros. Needs `work.counters`, zero when a plan arrives; leaves them zero. Ignores tile_rows
 /// and split: a sequence longer than the chunk is split. `wide`: in blocks of 12 warps, for which
-/// there must be room; else of 4. Nothing but the plan is read before the kernel before has ended.
-/// PrepareDecodeAttention once before the first launch on a device,
+/// there must be room; else of 4. Nothing but the plan and K and V of earlier steps is read before
+/// the kernel before has ended. PrepareDecodeAttention once before the first launch on a device,
 /// outside of graph capture.
 cudaError_t FindDecodeRoom(int32_t head_dim, DecodeRoom* room);
 cudaError_t PrepareDecodeAttention();

@@ -5,6 +5,7 @@
 #include "ops/cuda/attention_work.h"
 #include "ops/cuda/shared_barriers.cuh"
 #include "ops/cuda/tensor_core.cuh"
+#include "ops/cuda/tensor_map.h"
 
 // What a warp of decode_attention.cu does: it brings tiles of K and V to shared memory and lets its
 // queries look at them.
@@ -20,45 +21,47 @@ constexpr int kStages = 2;
 /// Queries of a block: the columns of a tensor core's product.
 constexpr int kQueries = 8;
 static_assert(DecodeServes(128, kQueries) && !DecodeServes(128, kQueries + 1));
-constexpr int kUnit = 16;  ///< Bytes of one copy.
+constexpr int kUnit = 16;  ///< Bytes of a row of ldmatrix's.
 constexpr float kLog2E = 1.44269504088896341F;
 
-/// Whether rows of K and V come whole, by bulk copies: on Hopper, in narrow blocks. There 32
-/// sequences of 1,024 tokens take 4 us less a layer; wide blocks do not gain. The host reckons with
-/// the padding of whole rows everywhere.
-template <int kWarps>
-constexpr bool kMayBeWhole = kWarps == kNarrowWarps;
+/// Whether K and V of a tile come as a box each: on Hopper. Before, a lane copies units.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-template <int kWarps>
-constexpr bool kWholeRows = false;
+constexpr bool kInBoxes = false;
 #else
-template <int kWarps>
-constexpr bool kWholeRows = kMayBeWhole<kWarps>;
+constexpr bool kInBoxes = true;
 #endif
+
+/// What the kernel takes. A row is a token's K or V of one kv head; they are counted from the
+/// layer's first of K in page 0.
+struct DecodeParams {
+  AttentionWork work;
+  int32_t page_rows = 0;  ///< From a page's to the next one's.
+  int32_t value_row = 0;  ///< From a token's K to its V.
+  CUtensorMap rows;       ///< In boxes of a tile, on Hopper.
+};
 
 template <int kHeadDim>
 constexpr int kStepsOf = kHeadDim / 16;  ///< Of the tensor core, along a row.
 
-/// Tiles in shared memory. Eight rows' units of one column meet different banks: whole rows are
-/// apart by a unit more than they are long, copied units change places within their row.
-template <int kHeadDim, bool kWhole>
+/// Tiles in shared memory, as boxes of tensor_map.h lie there: eight rows' units of one column meet
+/// different banks.
+template <int kHeadDim>
 struct Shape {
-  static constexpr int kRowBytes = kHeadDim * 2;
-  static constexpr int kRowStride = kRowBytes + (kWhole ? kUnit : 0);
-  static constexpr int kTileBytes = kTile * kRowStride;
+  static constexpr int kUnits = kHeadDim * 2 / kUnit;  ///< Of a row.
+  static constexpr int kTileBytes = kTile * kUnits * kUnit;
   static constexpr int kWarpBytes = kStages * 2 * kTileBytes;
+  static_assert(kTileBytes % kBoxAlignment == 0);
 
   __device__ static uint32_t UnitAt(uint32_t tile, int row, int unit) {
-    return tile +
-           static_cast<uint32_t>(row * kRowStride + (kWhole ? unit : unit ^ (row & 7)) * kUnit);
+    constexpr int kAcross = kMapRowBytes / kUnit;
+    return tile + static_cast<uint32_t>((unit / kAcross * kTile + row) * kMapRowBytes +
+                                        (unit % kAcross ^ row % 8) * kUnit);
   }
 };
 
-/// Copies 16 bytes in the background; zeros when not `there`, and then reads nothing.
-__device__ inline void CopyUnit(uint32_t to, const void* from, bool there) {
-  const int bytes = there ? kUnit : 0;
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
-               "r"(bytes));
+/// Copies 16 bytes in the background.
+__device__ inline void CopyUnit(uint32_t to, const void* from) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(from));
 }
 
 __device__ inline void LoadMatrices(uint32_t (&out)[4], uint32_t address) {
@@ -100,45 +103,41 @@ struct Part {
   int end;
 };
 
-/// Brings tokens [first, first + kTile) of K and V on their way; zeros at and past the part's end.
-/// Whole rows: a lane brings one, and the phase of `full` ends when all are there.
-template <int kHeadDim, bool kWhole>
-__device__ inline void FetchTile(const AttentionWork& work, const Part& part, int first, int page,
-                                 int64_t head_offset, uint32_t stage, uint64_t* full) {
-  using S = Shape<kHeadDim, kWhole>;
+/// Brings a tile on its way, whose K and V begin at these rows. On Hopper the phase of `full` ends
+/// when it is there.
+template <int kHeadDim>
+__device__ inline void FetchTile(const DecodeParams& params, int keys, int values, uint32_t stage,
+                                 uint64_t* full) {
+  using S = Shape<kHeadDim>;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int64_t stride = int64_t{work.kv_heads} * kHeadDim;
-  const int64_t base =
-      page * work.page_stride + (first % work.tokens_per_page) * stride + head_offset;
-  const auto* keys = static_cast<const __nv_bfloat16*>(work.keys) + base;
-  const auto* values = static_cast<const __nv_bfloat16*>(work.values) + base;
-  if constexpr (kWhole) {
 #if __CUDA_ARCH__ >= 900
-    static_assert(2 * kTile == kWarp);
-    const int row = lane % kTile;
-    const int tokens = min(kTile, part.end - first);
-    const uint32_t to =
-        S::UnitAt(stage + static_cast<uint32_t>(lane / kTile * S::kTileBytes), row, 0);
-    if (lane == 0) ArriveAndExpect(full, 2 * tokens * S::kRowBytes);
-    if (row < tokens) {
-      CopyBulk(to, (lane < kTile ? keys : values) + row * stride, S::kRowBytes, full);
-    } else {
-      for (uint32_t at = to; at < to + S::kRowBytes; at += kUnit)
-        asm volatile("st.shared.v4.b32 [%0], {0, 0, 0, 0};" ::"r"(at) : "memory");
-    }
-#endif
-  } else {
-    constexpr int kUnitsPerRow = S::kRowBytes / kUnit;
+  if (lane != 0) return;
+  ArriveAndExpect(full, 2 * S::kTileBytes);
+  CopyBox(stage, &params.rows, keys, 0, full);
+  CopyBox(stage + S::kTileBytes, &params.rows, values, 0, full);
+#else
+  constexpr int kRowBytes = S::kUnits * kUnit;
+  const auto* from = static_cast<const std::byte*>(params.work.keys) + int64_t{keys} * kRowBytes;
+  const int64_t to_values = int64_t{values - keys} * kRowBytes;
 #pragma unroll
-    for (int i = lane; i < kTile * kUnitsPerRow; i += kWarp) {
-      const int row = i / kUnitsPerRow;
-      const int unit = i % kUnitsPerRow;
-      const int64_t at = row * stride + unit * (kUnit / 2);
-      const bool there = first + row < part.end;
-      CopyUnit(S::UnitAt(stage, row, unit), keys + at, there);
-      CopyUnit(S::UnitAt(stage + S::kTileBytes, row, unit), values + at, there);
-    }
+  for (int i = lane; i < kTile * S::kUnits; i += kWarp) {
+    const uint32_t to = S::UnitAt(stage, i / S::kUnits, i % S::kUnits);
+    CopyUnit(to, from + i * kUnit);
+    CopyUnit(to + S::kTileBytes, from + to_values + i * kUnit);
   }
+#endif
+}
+
+/// Past a sequence's tokens V may be anything, and its weight of zero would not hide a NaN.
+template <int kHeadDim>
+__device__ inline void ClearValuesFrom(int token, uint32_t stage) {
+  using S = Shape<kHeadDim>;
+  for (int i = token * S::kUnits + static_cast<int>(threadIdx.x) % kWarp; i < kTile * S::kUnits;
+       i += kWarp)
+    asm volatile("st.shared.v4.b32 [%0], {0, 0, 0, 0};" ::"r"(
+                     S::UnitAt(stage + S::kTileBytes, i / S::kUnits, i % S::kUnits))
+                 : "memory");
+  __syncwarp();
 }
 
 /// What a warp carries. A thread's numbers are for queries 2 * (lane % 4) and the next.
@@ -150,10 +149,10 @@ struct State {
 };
 
 /// Scores of a tile as [token, query], weights, and out += V^T weights.
-template <int kHeadDim, bool kWhole>
+template <int kHeadDim>
 __device__ inline void UseTile(uint32_t stage, const uint32_t (&query)[kStepsOf<kHeadDim>][2],
                                int tokens, float scale, State<kHeadDim>& state) {
-  using S = Shape<kHeadDim, kWhole>;
+  using S = Shape<kHeadDim>;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   // All loads go out before the first product: a warp has nobody to hide their latency.
   uint32_t keys[kStepsOf<kHeadDim>][4];
@@ -205,23 +204,23 @@ __device__ inline void UseTile(uint32_t stage, const uint32_t (&query)[kStepsOf<
 /// A warp's tiles of a part, on their way and in shared memory: warps take turns.
 template <int kHeadDim, int kWarps>
 class Tiles {
-  static constexpr bool kWhole = kWholeRows<kWarps>;
-  using S = Shape<kHeadDim, kWhole>;
+  using S = Shape<kHeadDim>;
 
  public:
-  /// `full`: this warp's barriers, one for each stage, if rows come whole.
-  __device__ Tiles(const AttentionWork& work, const Part& part, int kv_head, uint32_t shared,
+  /// `full`: this warp's barriers, one for each stage, for boxes.
+  __device__ Tiles(const DecodeParams& params, const Part& part, int kv_head, uint32_t shared,
                    uint64_t* full)
-      : work_(work),
+      : params_(params),
         part_(part),
-        pages_(work.pages + work.page_begin[part.sequence]),
-        head_offset_(int64_t{kv_head} * kHeadDim),
+        pages_(params.work.pages + params.work.page_begin[part.sequence]),
+        head_row_(kv_head * params.work.tokens_per_page),
         stages_(shared + static_cast<uint32_t>(Warp() * S::kWarpBytes)),
         full_(full),
         fetch_(part.begin + Warp() * kTile) {
-    if (fetch_ < part.end) page_ = pages_[fetch_ / work.tokens_per_page];
-    if constexpr (kWhole) {
+    FindPage();
+    if constexpr (kInBoxes) {
       if (threadIdx.x % kWarp == 0) {
+        PrefetchMap(&params.rows);
         for (int stage = 0; stage < kStages; ++stage) InitBarrier(&full_[stage], 1);
         BarriersAreReady();
       }
@@ -229,9 +228,13 @@ class Tiles {
     }
   }
 
-  /// Sends for the first tiles, as many as there is room for.
+  /// Sends for the first tiles, as many as there is room for: those before the one of `token`.
+  __device__ void BeginBefore(int token) {
+    for (; begun_ < kStages && fetch_ + kTile <= token; ++begun_) Fetch(begun_);
+  }
+  /// The others of them.
   __device__ void Begin() {
-    for (int stage = 0; stage < kStages; ++stage) Fetch(stage);
+    for (; begun_ < kStages; ++begun_) Fetch(begun_);
   }
 
   __device__ void Use(const uint32_t (&query)[kStepsOf<kHeadDim>][2], State<kHeadDim>& state) {
@@ -239,14 +242,15 @@ class Tiles {
     int parity = 0;
     for (int first = part_.begin + Warp() * kTile; first < part_.end; first += kStride) {
       AwaitTile(stage, parity);
-      UseTile<kHeadDim, kWhole>(StageAddress(stage), query, part_.end - first, work_.scale * kLog2E,
-                                state);
+      const int tokens = part_.end - first;
+      if (tokens < kTile) ClearValuesFrom<kHeadDim>(tokens, StageAddress(stage));
+      UseTile<kHeadDim>(StageAddress(stage), query, tokens, params_.work.scale * kLog2E, state);
       __syncwarp();
       Fetch(stage);
       stage = stage + 1 == kStages ? 0 : stage + 1;
       if (stage == 0) parity ^= 1;
     }
-    if constexpr (!kWhole) asm volatile("cp.async.wait_group 0;");
+    if constexpr (!kInBoxes) asm volatile("cp.async.wait_group 0;");
   }
 
  private:
@@ -256,32 +260,39 @@ class Tiles {
   __device__ uint32_t StageAddress(int stage) const {
     return stages_ + static_cast<uint32_t>(stage * 2 * S::kTileBytes);
   }
+  /// Of the next tile, ahead of its fetch.
+  __device__ void FindPage() {
+    if (fetch_ < part_.end) page_ = pages_[fetch_ / params_.work.tokens_per_page];
+  }
   /// The next tile, if there is one.
   __device__ void Fetch(int stage) {
     if (fetch_ < part_.end) {
-      FetchTile<kHeadDim, kWhole>(work_, part_, fetch_, page_, head_offset_, StageAddress(stage),
-                                  &full_[stage]);
+      const int keys =
+          page_ * params_.page_rows + head_row_ + fetch_ % params_.work.tokens_per_page;
+      FetchTile<kHeadDim>(params_, keys, keys + params_.value_row, StageAddress(stage),
+                          &full_[stage]);
       fetch_ += kStride;
-      if (fetch_ < part_.end) page_ = pages_[fetch_ / work_.tokens_per_page];
+      FindPage();
     }
-    if constexpr (!kWhole) asm volatile("cp.async.commit_group;");
+    if constexpr (!kInBoxes) asm volatile("cp.async.commit_group;");
   }
   __device__ void AwaitTile(int stage, int parity) {
-    if constexpr (kWhole)
+    if constexpr (kInBoxes)
       Wait(&full_[stage], parity);
     else
       asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1));
     __syncwarp();
   }
 
-  const AttentionWork& work_;
+  const DecodeParams& params_;
   const Part& part_;
   const int32_t* const pages_;
-  const int64_t head_offset_;
+  const int head_row_;  ///< In a page.
   const uint32_t stages_;
   uint64_t* const full_;
   int fetch_;
   int page_ = 0;
+  int begun_ = 0;  ///< Of the stages.
 };
 
 }  // namespace weft::ops::cuda::decoding

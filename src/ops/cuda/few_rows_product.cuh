@@ -145,11 +145,7 @@ class FewRowsProduct {
   }
   __device__ void CopyBox(const CUtensorMap* map, uint32_t to, int row, int box, int stage) const {
 #if __CUDA_ARCH__ >= 900
-    asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, "
-        "{%3, %4, %5}], [%2];" ::"r"(to),
-        "l"(map), "r"(SharedAddress(&shared_.full[stage])), "r"(0), "r"(row), "r"(box)
-        : "memory");
+    cuda::CopyBox(to, map, row, box, &shared_.full[stage]);
 #endif
   }
 

@@ -90,8 +90,8 @@ PagedParams<Out> ParamsFor(const AttentionWork& work) {
   kv.head_dim = head_dim;
   kv.batch_size = 0;  // Entry 0 of page_begin holds the end of the page indices.
   kv.stride_page = kv.v_stride_page = static_cast<uint32_t>(work.page_stride);
-  kv.stride_n = kv.v_stride_n = static_cast<uint32_t>(work.kv_heads) * head_dim;
-  kv.stride_h = kv.v_stride_h = head_dim;
+  kv.stride_n = kv.v_stride_n = head_dim;
+  kv.stride_h = kv.v_stride_h = static_cast<uint32_t>(work.tokens_per_page) * head_dim;
   kv.k_data = static_cast<Element*>(const_cast<void*>(work.keys));
   kv.v_data = static_cast<Element*>(const_cast<void*>(work.values));
   kv.indices = work.pages;

@@ -67,8 +67,8 @@ __device__ T* Target(const FinishHeadsParams& params, int row, int head, bool is
   const int slot = params.slots[row];
   std::byte* page = params.arena + slot / params.tokens_per_page * params.page_bytes;
   T* region = reinterpret_cast<T*>(page + (is_v ? params.v_offset : params.k_offset));
-  return region +
-         (int64_t{slot % params.tokens_per_page} * params.kv_heads + kv_head) * params.head_dim;
+  return region + (int64_t{kv_head} * params.tokens_per_page + slot % params.tokens_per_page) *
+                      params.head_dim;
 }
 
 template <typename T>

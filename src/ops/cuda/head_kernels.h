@@ -21,7 +21,7 @@ void LaunchRopeRows(const RopeRowsParams& params, cudaStream_t stream);
 
 /// Each head of q, k and v of each row, in float: plus what adapters add and bias; q and k normed
 /// and turned. Then q goes to `queries`, K and V to their row's place in the pages: inside (layer,
-/// K or V) a page lies as [token][kv head][head_dim].
+/// K or V) a page lies as [kv head][token][head_dim].
 struct FinishHeadsParams {
   DType dtype = DType::kBFloat16;
   const void* qkv = nullptr;      ///< [rows, (heads + 2 * kv_heads) * head_dim]: q, k, v.

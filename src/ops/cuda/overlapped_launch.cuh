@@ -26,6 +26,15 @@ __device__ inline void AdmitKernelBehind() {
 #endif
 }
 
+/// The major compute capability of this thread's GPU; Hopper's is 9.
+inline cudaError_t FindGeneration(int* major) {
+  int device = 0;
+  const cudaError_t error = cudaGetDevice(&device);
+  return error != cudaSuccess
+             ? error
+             : cudaDeviceGetAttribute(major, cudaDevAttrComputeCapabilityMajor, device);
+}
+
 /// If `overlapped`, its blocks may start while the last of the kernel before
 /// still run: it calls AwaitKernelBefore before it reads or writes what that one, or any before it,
 /// touches; only what kernels before the last ordinary launch wrote may be read earlier. What comes
@@ -34,11 +43,8 @@ __device__ inline void AdmitKernelBehind() {
 template <typename... Parameters, typename... Arguments>
 cudaError_t LaunchAs(bool overlapped, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                      size_t shared, cudaStream_t stream, Arguments... arguments) {
-  int device = 0;
   int major = 0;
-  cudaError_t error = cudaGetDevice(&device);
-  if (error == cudaSuccess)
-    error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  const cudaError_t error = FindGeneration(&major);
   if (error != cudaSuccess) return error;
   cudaLaunchAttribute overlap;
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;

@@ -59,10 +59,9 @@ class PagedBatch {
       for (int32_t token = 0; token < tokens; token += shape.tokens_per_page)
         own.push_back(PageIndex(order[next++]));
       for (int32_t token = 0; token < tokens; ++token)
-        for (const bool v : {false, true}) {
-          uint16_t* at = At(own, token, 0, v);
-          for (int32_t i = 0; i < shape.kv_heads * shape.head_dim; ++i) at[i] = Random();
-        }
+        for (int32_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head)
+          for (const bool v : {false, true})
+            std::generate_n(At(own, token, kv_head, v), shape.head_dim, [&] { return Random(); });
       sequences_.push_back({rows_, sequence.rows, sequence.position, own});
       rows_ += sequence.rows;
     }
@@ -85,6 +84,7 @@ class PagedBatch {
     AttentionParams params;
     params.arena = arena_->data();
     params.page_bytes = page_elements_ * 2;
+    params.page_count = pages();
     params.k_offset = LayerOffset(false) * 2;
     params.v_offset = LayerOffset(true) * 2;
     return params;
@@ -157,7 +157,8 @@ class PagedBatch {
   int64_t Offset(std::span<const PageIndex> pages, int32_t token, int32_t kv_head, bool v) const {
     const int32_t page = pages[static_cast<size_t>(token / shape_.tokens_per_page)].value();
     return page * page_elements_ + LayerOffset(v) +
-           (int64_t{token % shape_.tokens_per_page} * shape_.kv_heads + kv_head) * shape_.head_dim;
+           (int64_t{kv_head} * shape_.tokens_per_page + token % shape_.tokens_per_page) *
+               shape_.head_dim;
   }
   const uint16_t* At(std::span<const PageIndex> pages, int32_t token, int32_t kv_head,
                      bool v) const {

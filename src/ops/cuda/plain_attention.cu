@@ -46,9 +46,9 @@ __device__ void LoadTokens(const AttentionWork& work, int sequence, int kv_head,
     float v = 0.0F;
     if (token < end) {
       const int32_t page = work.pages[work.page_begin[sequence] + token / work.tokens_per_page];
-      const int64_t at = page * work.page_stride +
-                         (int64_t{token % work.tokens_per_page} * work.kv_heads + kv_head) * dims +
-                         d;
+      const int64_t at =
+          page * work.page_stride +
+          (int64_t{kv_head} * work.tokens_per_page + token % work.tokens_per_page) * dims + d;
       k = __bfloat162float(static_cast<const __nv_bfloat16*>(work.keys)[at]);
       v = __bfloat162float(static_cast<const __nv_bfloat16*>(work.values)[at]);
     }

@@ -283,7 +283,7 @@ TEST_P(HeadKernelsTest, HeadsAreAddedToNormedTurnedAndStored) {
         const float* actual =
             head < kHeads
                 ? &stored_queries[(row * kHeads + head) * dim]
-                : &stored[(region + slot % kPerPage * kKvHeads + (head - kHeads) % kKvHeads) * dim];
+                : &stored[(region + (head - kHeads) % kKvHeads * kPerPage + slot % kPerPage) * dim];
         for (size_t d = 0; d < dim; ++d) ExpectClose(dtype(), expected[d], actual[d]);
       }
   }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cuda.h>
+
 #include <cstdint>
 
 // Barriers in shared memory, at which warps and copies in the background arrive.
@@ -60,7 +62,25 @@ __device__ inline void CopyBulk(uint32_t to, const void* from, int bytes, uint64
       "l"(from), "r"(bytes), "r"(SharedAddress(barrier))
       : "memory");
 }
+
+/// The same for a box of tensor_map.h, which says where it lies. `map`: in a kernel's
+/// __grid_constant__ parameter.
+__device__ inline void CopyBox(uint32_t to, const CUtensorMap* map, int row, int columns,
+                               uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, "
+      "{%3, %4, %5}], [%2];" ::"r"(to),
+      "l"(map), "r"(SharedAddress(barrier)), "r"(0), "r"(row), "r"(columns)
+      : "memory");
+}
 #endif
+
+/// So that the first copy of a box does not wait for its map.
+__device__ inline void PrefetchMap(const CUtensorMap* map) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+#endif
+}
 
 /// Until the phase of `parity` is over.
 __device__ inline void Wait(uint64_t* barrier, int parity) {
