@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,6 +47,9 @@ struct AdapterRecord {
   int64_t resident_since = 0;
   StepId last_step{0};  ///< The last submitted step that reads its pages.
   Moment wanted_until{};
+  /// Its sequences may run, where adapters take turns.
+  bool has_turn = false;
+  std::optional<Moment> turn_began;  ///< With its first token.
   Error failure;
   Moment failed_at{};
 

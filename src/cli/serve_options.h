@@ -61,6 +61,7 @@ struct ServeOptions {
   std::string lora_copy_bandwidth;
   std::string lora_read_bandwidth;
   int32_t lora_max_overtakes = 64;
+  double lora_turn_patience = 2;  ///< Seconds.
   int32_t io_threads = 1;
   std::string max_body_size = "16MiB";
   std::string trace;

@@ -30,6 +30,8 @@ constexpr double kHostShare = 0.25;
 constexpr Bytes kSmallHostMemory = 512 * kMiB;
 constexpr int32_t kTypicalRank = 64;
 constexpr int64_t kTypicalImages = 8;
+/// A turn lasts for a tenth of the patience at the least.
+constexpr int32_t kSlicesOfPatience = 10;
 
 /// Bytes of an adapter with every projection of every layer, without what packing leaves empty.
 Bytes ImageBytes(const ModelConfig& config, int32_t rank, DType dtype) {
@@ -333,6 +335,8 @@ engine::EngineOptions Serving::MakeEngineOptions() const {
   options.limits.adapter_page_limit = static_cast<int32_t>(std::min<Bytes>(
       *options_.Size(options_.lora_memory, "--lora-memory") / page_bytes, page_count_ - 1));
   options.limits.max_overtakes = options_.lora_max_overtakes;
+  options.limits.turn_patience = FromSeconds(options_.lora_turn_patience);
+  options.limits.turn_slice = options.limits.turn_patience / kSlicesOfPatience;
   options.adapters.page_bytes = page_bytes;
   options.adapters.device_arena = pool_.data();
   options.adapters.host_arena = host_images_.data();

@@ -38,7 +38,8 @@ void Engine::Turn() {
   adapters_.SetNow(turn_);
   RankWaitingAdapters();
   adapters_.Sweep();
-  while (PlanAndApply() && MaySubmit()) {
+  // Who was suspended may have held fewer pages alone than the plan counted on.
+  while ((PlanAndApply() && MaySubmit()) || (!step_in_flight() && !last_plan_.suspend.empty())) {
   }
   DeliverEvents();
   working_since_.reset();
@@ -68,10 +69,12 @@ EngineStats Engine::Statistics() {
   EngineStats& stats = statistics_.stats();
   stats.running = static_cast<int64_t>(running_.size());
   stats.suspended = 0;
+  stats.paused = 0;
   for (const auto& [id, sequence] : waiting_) {
     if (sequence->state == SequenceState::kSuspended) ++stats.suspended;
+    if (sequence->state == SequenceState::kPaused) ++stats.paused;
   }
-  stats.waiting = static_cast<int64_t>(waiting_.size()) - stats.suspended;
+  stats.waiting = static_cast<int64_t>(waiting_.size()) - stats.suspended - stats.paused;
   stats.pages_total = pool_.total();
   stats.pages_free = pool_.free();
   stats.pages_prefix = prefix_.evictable();

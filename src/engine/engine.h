@@ -137,6 +137,9 @@ class Engine {
   /// False: the plan held back its step for loads, and none of them could begin.
   bool Apply(const Plan& plan);
   void Suspend(Sequence& sequence);
+  void Pause(Sequence& sequence);
+  bool Resume(Sequence& sequence);
+  void GiveTurns(const std::vector<AdapterVersion>& turns);
   bool StartSequence(Sequence& sequence);
   bool GrowPages(Sequence& sequence, int32_t tokens);
   bool ReclaimPages(int32_t wanted, const adapter::AdapterRecord* except);
@@ -149,6 +152,7 @@ class Engine {
                    int32_t& logits_rows);
   int32_t MaxPrefixPages(const Sequence& sequence) const;
   void On(StepDone message);
+  Sequence* WithKv(RequestId id) const;
   void CollectSlice(Sequence& sequence, int32_t rows);
   void CollectToken(Sequence& sequence, const ops::SampledToken& sample);
   void PublishPages(Sequence& sequence);

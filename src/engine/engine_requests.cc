@@ -136,6 +136,7 @@ void Engine::Prepare(Sequence& sequence, SubmitMessage message) {
   sequence.request = std::move(message.request);
   sequence.sink = std::move(message.sink);
   sequence.arrived = message.arrived;
+  sequence.stands_since = message.arrived;
   sequence.tokens = std::make_shared<std::vector<TokenId>>(std::move(sequence.request.prompt));
   sequence.prompt_count = sequence.known();
   sequence.tokens->reserve(static_cast<size_t>(sequence.prompt_count) +
@@ -206,8 +207,9 @@ void Engine::SetState(Sequence& sequence, SequenceState state) {
     return of == SequenceState::kEnding ? ending_ : waiting_;
   };
   const auto waits = [](SequenceState of) {
-    return of == SequenceState::kWaiting || of == SequenceState::kSuspended;
+    return of != SequenceState::kRunning && of != SequenceState::kEnding;
   };
+  if (sequence.state == SequenceState::kRunning) sequence.stands_since = clock_.Now();
   if (sequence.adapter != nullptr) {
     sequence.adapter->waiting += (waits(state) ? 1 : 0) - (waits(sequence.state) ? 1 : 0);
   }

@@ -47,8 +47,11 @@ SequenceView Engine::View(const Sequence& sequence, bool peek) const {
       sequence.token_pending() && sequence.generated() + 1 >= sequence.request.max_new_tokens;
   const bool awaits_logprobs =
       sequence.rows_under_way > 0 && sequence.request.prompt_logprobs_from >= 0;
-  if (may_end || awaits_logprobs) view.known = view.computed;
-  if (peek) {
+  view.paused = sequence.state == SequenceState::kPaused;
+  // One that paused may run again only when what a step under way chooses is known.
+  const bool awaits_step = view.paused && sequence.rows_under_way > 0;
+  if (may_end || awaits_logprobs || awaits_step) view.known = view.computed;
+  if (peek && !view.paused) {
     view.computed = options_.limits.tokens_per_page *
                     prefix_.Peek(sequence.version(), *sequence.tokens, MaxPrefixPages(sequence));
   }
@@ -57,6 +60,7 @@ SequenceView Engine::View(const Sequence& sequence, bool peek) const {
   view.pages = static_cast<int32_t>(sequence.pages.size());
   view.overtaken = sequence.overtaken;
   view.has_lease = static_cast<bool>(sequence.lease);
+  view.stood = clock_.Now() - sequence.stands_since;
   return view;
 }
 
@@ -120,6 +124,8 @@ Snapshot Engine::TakeSnapshot() {
     view.stalled = adapters_.AwaitsRoom(*record);
     view.pinned = record->pinned && active;
     view.wanted_soon = wanted;
+    view.has_turn = record->has_turn;
+    if (record->turn_began) view.turn_time = now - *record->turn_began;
     snapshot.adapters.push_back(view);
   }
   return snapshot;
@@ -128,7 +134,9 @@ Snapshot Engine::TakeSnapshot() {
 // Applying a plan
 
 bool Engine::Apply(const Plan& plan) {
-  for (const RequestId id : plan.suspend) Suspend(*running_.at(id));
+  for (const RequestId id : plan.suspend) Suspend(*sequences_.at(id));
+  for (const RequestId id : plan.pause) Pause(*running_.at(id));
+  if (plan.turns) GiveTurns(*plan.turns);
   for (const RequestId id : plan.revoke) {
     const auto found = waiting_.find(id);
     if (found != waiting_.end()) found->second->lease.Release();
@@ -140,8 +148,24 @@ bool Engine::Apply(const Plan& plan) {
   return step_in_flight() || !plan.starts_loads() || loads_begun > 0;
 }
 
+/// Steps under way go on with it; its adapter's pages stay until they are done.
+void Engine::Pause(Sequence& sequence) {
+  WEFT_CHECK(sequence.state == SequenceState::kRunning);
+  ++statistics_.stats().pauses_total;
+  sequence.lease.Release();
+  SetState(sequence, SequenceState::kPaused);
+}
+
+void Engine::GiveTurns(const std::vector<AdapterVersion>& turns) {
+  const std::set<AdapterVersion> holders(turns.begin(), turns.end());
+  for (adapter::AdapterRecord* record : adapters_.Watched()) {
+    record->has_turn = holders.contains(record->version);
+    if (!record->has_turn) record->turn_began.reset();
+  }
+}
+
 void Engine::Suspend(Sequence& sequence) {
-  WEFT_CHECK(sequence.state == SequenceState::kRunning && sequence.rows_under_way == 0);
+  WEFT_CHECK(sequence.has_kv() && sequence.rows_under_way == 0);
   ++statistics_.stats().suspensions_total;
   ReleaseMemory(sequence);
   SetState(sequence, SequenceState::kSuspended);
@@ -156,7 +180,9 @@ void Engine::ApplySlices(const Plan& plan, std::vector<Plan::Slice>& runnable) {
   }
   for (const Plan::Slice& planned : plan.slices) {
     Sequence& sequence = *sequences_.at(planned.id);
-    const bool starts = sequence.state != SequenceState::kRunning;
+    const bool resumes = sequence.state == SequenceState::kPaused;
+    const bool starts = !resumes && sequence.state != SequenceState::kRunning;
+    if (resumes && !Resume(sequence)) continue;
     if (starts && !StartSequence(sequence)) break;  // P6: nobody behind it starts either.
     const int32_t rows = std::min(planned.rows, sequence.known_soon() - sequence.computed_soon());
     if (!GrowPages(sequence, sequence.computed_soon() + rows)) {
@@ -169,15 +195,21 @@ void Engine::ApplySlices(const Plan& plan, std::vector<Plan::Slice>& runnable) {
     if (!starts) continue;
     for (auto& [id, other] : waiting_) {
       if (id > sequence.id) break;
-      ++other->overtaken;
+      if (other->state != SequenceState::kPaused) ++other->overtaken;
     }
   }
+}
+
+bool Engine::Resume(Sequence& sequence) {
+  const bool may = sequence.holds_adapter();
+  if (may) SetState(sequence, SequenceState::kRunning);
+  return may;
 }
 
 /// Waiting or suspended -> running: its adapter's lease, its cached prefix, pages for every known
 /// token.
 bool Engine::StartSequence(Sequence& sequence) {
-  if (sequence.adapter != nullptr && !sequence.lease) return false;
+  if (!sequence.holds_adapter()) return false;
   auto cached = prefix_.Hold(sequence.version(), *sequence.tokens, MaxPrefixPages(sequence));
   sequence.pages = std::move(cached.pages);
   sequence.nodes = std::move(cached.nodes);
@@ -387,28 +419,32 @@ void Engine::On(StepDone message) {
   if (message.status.ok()) {
     WEFT_CHECK(message.samples.size() == step.targets.size());
     for (const Plan::Slice& slice : step.slices) {
-      const auto found = running_.find(slice.id);
-      if (found != running_.end()) CollectSlice(*found->second, slice.rows);
+      if (Sequence* sequence = WithKv(slice.id)) CollectSlice(*sequence, slice.rows);
     }
     for (size_t i = 0; i < step.targets.size(); ++i) {
-      const auto found = running_.find(step.targets[i].sequence);
-      if (found == running_.end()) continue;
+      Sequence* sequence = WithKv(step.targets[i].sequence);
+      if (sequence == nullptr) continue;
       if (step.targets[i].prompt_index >= 0) {
-        found->second->prompt_logprobs.push_back(std::move(message.samples[i]));
+        sequence->prompt_logprobs.push_back(std::move(message.samples[i]));
       } else {
-        CollectToken(*found->second, message.samples[i]);
+        CollectToken(*sequence, message.samples[i]);
       }
     }
   } else {
     for (const Plan::Slice& slice : step.slices) {
-      const auto found = running_.find(slice.id);
-      if (found == running_.end()) continue;
-      Finish(*found->second, engine::Finish{FinishType::kError, -1, message.status.error()});
+      if (Sequence* sequence = WithKv(slice.id))
+        Finish(*sequence, engine::Finish{FinishType::kError, -1, message.status.error()});
     }
   }
   for (const auto& [id, sequence] : std::map(ending_)) {
     if (sequence->last_step <= completed_step_) Forget(id);
   }
+}
+
+/// Null where it has ended.
+Sequence* Engine::WithKv(RequestId id) const {
+  const auto found = sequences_.find(id);
+  return found != sequences_.end() && found->second->has_kv() ? found->second.get() : nullptr;
 }
 
 void Engine::CollectSlice(Sequence& sequence, int32_t rows) {
@@ -463,6 +499,8 @@ void Engine::CollectToken(Sequence& sequence, const ops::SampledToken& sample) {
     statistics_.Observe("itl_seconds", now - sequence.last_token);
   }
   sequence.last_token = now;
+  if (sequence.adapter != nullptr && !sequence.adapter->turn_began)
+    sequence.adapter->turn_began = now;
   ++statistics_.stats().generated_tokens_total;
 
   const auto is_among = [&](const std::vector<TokenId>& ids) {

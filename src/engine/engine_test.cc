@@ -199,6 +199,26 @@ TEST_P(P4StepsInFlight, SuspendedAndResumedIsBitEqualToAlone) {
   EXPECT_GT(served.engine().Stats().suspensions_total, 0u);
 }
 
+/// Adapters take turns in one place. Their images are in host memory, so that all want it at once.
+TEST_P(P4StepsInFlight, PausedAndGoneOnIsBitEqualToAlone) {
+  ServedModel served({.chunk = 16,
+                      .steps_in_flight = GetParam(),
+                      .adapters_per_step = 1,
+                      .turn_patience = std::chrono::microseconds(1)});
+  RegisterAll(served);
+  const std::vector<GenerationRequest> requests = Requests();
+  for (const GenerationRequest& request : requests) served.Run(request);
+  std::vector<RequestId> ids;
+  for (const GenerationRequest& request : requests) ids.push_back(served.Submit(request));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    SCOPED_TRACE("request " + std::to_string(i));
+    ExpectSame(served.answers().Wait(ids[i]), Alone()[i]);
+  }
+  served.Stop(Duration{});
+  EXPECT_GT(served.engine().Stats().pauses_total, 0u);
+  EXPECT_EQ(served.engine().Stats().suspensions_total, 0u);
+}
+
 TEST(P1DeathTest, ReadingAFileOnTheEngineThreadAborts) {
   EXPECT_DEATH(
       {

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 
+#include "engine/places.h"
+
 namespace weft::engine {
 
 using adapter::DeviceTier;
-using adapter::HostTier;
 
 PlaceLine::PlaceLine(const Snapshot& snapshot, const SchedulerLimits& limits, const PlaceRoom& room)
     : snapshot_(snapshot), limits_(limits), room_(room) {
@@ -21,22 +22,9 @@ PlaceLine::PlaceLine(const Snapshot& snapshot, const SchedulerLimits& limits, co
   ChooseWhoDrains();
 }
 
-/// The last chunk of a prompt gives the first token.
-int32_t PlaceLine::StepsOf(const SequenceView& sequence) const {
-  const int32_t rows = sequence.known - sequence.computed;
-  const int32_t chunks = (rows + limits_.max_prefill_tokens - 1) / limits_.max_prefill_tokens;
-  return std::max(0, chunks + sequence.tokens_left - 1);
-}
-
 void PlaceLine::Join(const SequenceView& sequence) {
   Place& place = places_[sequence.adapter];
-  place.steps = std::max(place.steps, StepsOf(sequence));
-}
-
-/// While its image is being read, an adapter could not use a place.
-bool PlaceLine::InLine(const AdapterView& adapter) const {
-  if (adapter.device == DeviceTier::kReleasing) return false;
-  return adapter.device != DeviceTier::kAbsent || adapter.host == HostTier::kReady;
+  place.steps = std::max(place.steps, StepsToEnd(sequence, limits_));
 }
 
 /// The pages of an idle adapter are counted as room for others.
@@ -56,7 +44,7 @@ const SequenceView* PlaceLine::FirstWithoutPlace() {
   for (const SequenceView& sequence : snapshot_.waiting) {
     if (sequence.adapter == kBaseModel) continue;
     const AdapterView& adapter = *adapters_.at(sequence.adapter);
-    if (!InLine(adapter)) continue;
+    if (!CanTakePlace(adapter)) continue;
     if (!places_.contains(sequence.adapter)) {
       const int32_t pages = PagesToTake(adapter);
       step_is_full_ = room_.step_places <= 0;
@@ -104,7 +92,7 @@ void PlaceLine::ChooseWhoDrains() {
 bool PlaceLine::MustWait(const SequenceView& later) const {
   const auto place = places_.find(later.adapter);
   if (place == places_.end()) return step_is_full_ || !later.has_lease;
-  return place->second.drains && StepsOf(later) > place->second.steps;
+  return place->second.drains && StepsToEnd(later, limits_) > place->second.steps;
 }
 
 bool PlaceLine::HoldsBack(const SequenceView& sequence) const {

@@ -45,9 +45,7 @@ class PlaceLine {
     bool drains = false;
   };
 
-  int32_t StepsOf(const SequenceView& sequence) const;
   void Join(const SequenceView& sequence);
-  bool InLine(const AdapterView& adapter) const;
   int32_t PagesToTake(const AdapterView& adapter) const;
   bool LacksPages(const AdapterView& adapter) const;
   const SequenceView* FirstWithoutPlace();

@@ -1,12 +1,15 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
+#include <optional>
 #include <set>
 #include <unordered_map>
 
 #include "base/check.h"
 #include "engine/place_line.h"
+#include "engine/turns.h"
 
 namespace weft::engine {
 namespace {
@@ -37,7 +40,7 @@ class Planner {
   /// One token more than the prompt, so that its first token does not suspend somebody. Pages that
   /// the prefix cache has count in full, because they may be among the evictable ones.
   int32_t AdmissionPages(const SequenceView& sequence) const {
-    return PagesFor(sequence.known + 1);
+    return std::max(0, PagesFor(sequence.known + 1) - sequence.pages);
   }
   AdapterState* Adapter(AdapterVersion version);
   bool AdapterReady(const SequenceView& sequence);
@@ -54,17 +57,30 @@ class Planner {
   void EndLease(AdapterState& adapter);
   adapter::LoadSituation Situation();
 
+  bool HasTurn(const SequenceView& sequence) const;
+  bool Stopped(const SequenceView& sequence) const { return stopped_.contains(sequence.id); }
+
   void HoldBackStep();
+  void TakeTurns();
   void KeepRunningWithinPages();
-  bool RevokeYoungestWaiting(RequestId later_than);
+  void Suspend(const SequenceView& sequence);
+  void LimitPasses(const SequenceView& stays) {
+    passes_left_ = std::min(passes_left_, limits_.max_overtakes - stays.overtaken);
+  }
+  bool MayGiveUp(const SequenceView& waiting, const SequenceView* taker) const;
+  bool MaySuspend(const SequenceView& waiting, const SequenceView* taker) const;
+  const SequenceView* YoungestWaiting(const std::function<bool(const SequenceView&)>& serves) const;
+  bool RevokeYoungestWaiting(const SequenceView* taker);
+  bool FreeYoungestWaiting(const SequenceView* taker);
   void ScheduleRunning();
   PlaceRoom RoomForAdapters() const;
   void AdmitWaiting();
   bool WithinCaps(const SequenceView& sequence) const;
   bool FindPages(const SequenceView& sequence);
-  int32_t RevocablePages(RequestId later_than, const AdapterState* except) const;
+  int32_t PagesOfWaiting(const SequenceView* taker, const AdapterState* except) const;
   void Admit(const SequenceView& sequence);
   void PlanLoads();
+  bool PlanLoad(const SequenceView& sequence, bool room);
   bool PlanDeviceLoad(const SequenceView& sequence, AdapterState& adapter);
   bool MakeAdapterRoom(const SequenceView& sequence, const AdapterState& adapter);
   bool PlanRead(AdapterState& adapter);
@@ -76,9 +92,14 @@ class Planner {
   const adapter::LoadPolicy& policy_;
   Plan plan_;
   std::unordered_map<AdapterVersion, AdapterState> adapters_;
-  std::set<RequestId> suspended_;
+  std::optional<Turns> turns_;
+  std::set<RequestId> stopped_;  ///< Suspended or paused by this plan.
+  bool suspends_running_ = false;
+  /// How many more may pass those that stay behind (P6).
+  int32_t passes_left_ = std::numeric_limits<int32_t>::max();
   std::set<RequestId> revoked_;
   std::set<RequestId> admitted_;
+  std::vector<RequestId> started_;  ///< Of those, who had no KV.
   std::set<AdapterVersion> step_adapters_;
   int32_t free_pages_ = 0;
   int32_t idle_pages_ = 0;
@@ -158,9 +179,11 @@ adapter::LoadSituation Planner::Situation() {
 
 Plan Planner::Run() {
   if (snapshot_.may_step) {
+    // A turn that begins may need a load.
+    if (limits_.takes_turns() && snapshot_.may_load) TakeTurns();
     KeepRunningWithinPages();
     // Pages that one sequence had to give up are not for newcomers.
-    if (plan_.suspend.empty()) AdmitWaiting();
+    if (!suspends_running_) AdmitWaiting();
   }
   const adapter::LoadSituation before = Situation();
   // A load that reached host memory goes on to the device within its group.
@@ -174,7 +197,7 @@ Plan Planner::Run() {
   adapter::LoadSituation after = before;
   after.loads_pending += static_cast<int32_t>(plan_.copy.size() + plan_.read.size());
   // What a step under way computes cannot be suspended.
-  const bool must_wait = snapshot_.step_in_flight && !plan_.suspend.empty();
+  const bool must_wait = snapshot_.step_in_flight && suspends_running_;
   if (!snapshot_.may_step || must_wait || !policy_.MayRunStep(after)) HoldBackStep();
   return std::move(plan_);
 }
@@ -182,7 +205,7 @@ Plan Planner::Run() {
 /// No step now. Requests that could have started keep the adapters they found.
 void Planner::HoldBackStep() {
   plan_.slices.clear();
-  plan_.suspend.clear();
+  for (const SequenceView& sequence : snapshot_.running) std::erase(plan_.suspend, sequence.id);
   for (const SequenceView& sequence : snapshot_.waiting) {
     const bool leased = sequence.has_lease && !revoked_.contains(sequence.id);
     if (admitted_.contains(sequence.id) && sequence.adapter != kBaseModel && !leased) {
@@ -191,56 +214,117 @@ void Planner::HoldBackStep() {
   }
 }
 
+/// Where there is room for all, everybody has a turn.
+void Planner::TakeTurns() {
+  turns_.emplace(snapshot_, limits_);
+  plan_.turns = turns_->Holders();
+  for (const SequenceView& sequence : snapshot_.running) {
+    if (HasTurn(sequence)) continue;
+    stopped_.insert(sequence.id);
+    plan_.pause.push_back(sequence.id);
+    EndLease(*Adapter(sequence.adapter));
+  }
+}
+
+/// Those of the last plan, where this one gives none.
+bool Planner::HasTurn(const SequenceView& sequence) const {
+  if (!limits_.takes_turns() || sequence.adapter == kBaseModel) return true;
+  return turns_ ? turns_->Has(sequence.adapter) : adapters_.at(sequence.adapter).view.has_turn;
+}
+
+void Planner::Suspend(const SequenceView& sequence) {
+  LimitPasses(sequence);
+  stopped_.insert(sequence.id);
+  plan_.suspend.push_back(sequence.id);
+  free_pages_ += sequence.pages;
+}
+
 /// Every decode that begins a new page must get one.
 void Planner::KeepRunningWithinPages() {
   const auto needed = [&] {
     int32_t pages = 0;
     for (const SequenceView& sequence : snapshot_.running) {
-      if (suspended_.contains(sequence.id)) continue;
+      if (Stopped(sequence)) continue;
       const int32_t rows = std::min(sequence.known - sequence.computed, limits_.max_prefill_tokens);
       pages += std::max(0, PagesFor(sequence.computed + rows) - sequence.pages);
     }
     return pages;
   };
   for (auto youngest = snapshot_.running.rbegin(); AvailablePages() < needed();) {
-    if (RevokeYoungestWaiting(RequestId(0))) continue;
+    if (FreeYoungestWaiting(nullptr)) continue;
+    while (youngest != snapshot_.running.rend() && Stopped(*youngest)) ++youngest;
     if (youngest == snapshot_.running.rend() || std::next(youngest) == snapshot_.running.rend())
       break;
-    suspended_.insert(youngest->id);
-    plan_.suspend.push_back(youngest->id);
-    free_pages_ += youngest->pages;
+    Suspend(*youngest);
+    suspends_running_ = true;
     if (AdapterState* adapter = Adapter(youngest->adapter)) EndLease(*adapter);
-    ++youngest;
   }
   free_pages_ -= needed();
   ScheduleRunning();
 }
 
-/// Ends the lease of the last waiting request after `later_than` whose adapter can be freed by
-/// that.
-bool Planner::RevokeYoungestWaiting(RequestId later_than) {
-  for (auto it = snapshot_.waiting.rbegin(); it != snapshot_.waiting.rend(); ++it) {
-    if (it->id <= later_than) return false;
-    if (!it->has_lease || revoked_.contains(it->id) || admitted_.contains(it->id)) continue;
-    AdapterState& adapter = *Adapter(it->adapter);
-    if (adapter.view.device != DeviceTier::kReady) continue;
-    revoked_.insert(it->id);
-    plan_.revoke.push_back(it->id);
-    EndLease(adapter);
-    return true;
-  }
-  return false;
+/// Whether a waiting sequence may have to give up what it holds for `taker`, which waits too; null:
+/// for those who run.
+bool Planner::MayGiveUp(const SequenceView& waiting, const SequenceView* taker) const {
+  if (admitted_.contains(waiting.id)) return false;
+  if (taker == nullptr) return true;
+  const bool came_later = waiting.id > taker->id;
+  return HasTurn(*taker) ? came_later || !HasTurn(waiting) : came_later && !HasTurn(waiting);
 }
 
-/// Pages that come free when every waiting request after `later_than` gives up its lease.
-int32_t Planner::RevocablePages(RequestId later_than, const AdapterState* except) const {
+/// What a step under way computes cannot be suspended.
+bool Planner::MaySuspend(const SequenceView& waiting, const SequenceView* taker) const {
+  const auto passes = std::count_if(started_.begin(), started_.end(),
+                                    [&](RequestId id) { return id > waiting.id; }) +
+                      (taker != nullptr && waiting.id < taker->id ? 1 : 0);
+  const bool may_be_passed = waiting.overtaken + passes <= limits_.max_overtakes;
+  return waiting.paused && waiting.computed < waiting.known && !Stopped(waiting) && may_be_passed &&
+         MayGiveUp(waiting, taker);
+}
+
+/// The last that came, of those without a turn if there are any.
+const SequenceView* Planner::YoungestWaiting(
+    const std::function<bool(const SequenceView&)>& serves) const {
+  for (const bool with_turn : {false, true}) {
+    for (auto it = snapshot_.waiting.rbegin(); it != snapshot_.waiting.rend(); ++it)
+      if (HasTurn(*it) == with_turn && serves(*it)) return &*it;
+  }
+  return nullptr;
+}
+
+/// Ends the lease of one whose adapter can be freed by that.
+bool Planner::RevokeYoungestWaiting(const SequenceView* taker) {
+  const SequenceView* youngest = YoungestWaiting([&](const SequenceView& sequence) {
+    return sequence.has_lease && !revoked_.contains(sequence.id) && MayGiveUp(sequence, taker) &&
+           Adapter(sequence.adapter)->view.device == DeviceTier::kReady;
+  });
+  if (youngest == nullptr) return false;
+  revoked_.insert(youngest->id);
+  plan_.revoke.push_back(youngest->id);
+  EndLease(*Adapter(youngest->adapter));
+  return true;
+}
+
+/// A lease, or else the KV of one that paused.
+bool Planner::FreeYoungestWaiting(const SequenceView* taker) {
+  if (RevokeYoungestWaiting(taker)) return true;
+  const SequenceView* youngest =
+      YoungestWaiting([&](const SequenceView& sequence) { return MaySuspend(sequence, taker); });
+  if (youngest != nullptr) Suspend(*youngest);
+  return youngest != nullptr;
+}
+
+/// Pages that come free when every waiting request that may have to gives up what it holds.
+int32_t Planner::PagesOfWaiting(const SequenceView* taker, const AdapterState* except) const {
   std::unordered_map<AdapterVersion, int32_t> held;
   for (const SequenceView& sequence : snapshot_.waiting) {
-    const bool holds =
-        sequence.has_lease && !revoked_.contains(sequence.id) && !admitted_.contains(sequence.id);
-    if (holds && sequence.id > later_than) ++held[sequence.adapter];
+    const bool holds = sequence.has_lease && !revoked_.contains(sequence.id);
+    if (holds && MayGiveUp(sequence, taker)) ++held[sequence.adapter];
   }
   int32_t pages = 0;
+  for (const SequenceView& sequence : snapshot_.waiting) {
+    if (MaySuspend(sequence, taker)) pages += sequence.pages;
+  }
   for (const auto& [version, leases] : held) {
     const AdapterState& adapter = adapters_.at(version);
     const bool freed = adapter.view.device == DeviceTier::kReady && !adapter.view.pinned &&
@@ -252,14 +336,14 @@ int32_t Planner::RevocablePages(RequestId later_than, const AdapterState* except
 
 void Planner::ScheduleRunning() {
   for (const SequenceView& sequence : snapshot_.running) {
-    if (suspended_.contains(sequence.id)) continue;
+    if (Stopped(sequence)) continue;
     ++running_;
     if (sequence.adapter != kBaseModel) step_adapters_.insert(sequence.adapter);
     if (sequence.known - sequence.computed == 1) plan_.slices.push_back({sequence.id, 1});
   }
   for (const SequenceView& sequence : snapshot_.running) {
     const int32_t remaining = sequence.known - sequence.computed;
-    if (suspended_.contains(sequence.id) || remaining == 1) continue;
+    if (Stopped(sequence) || remaining == 1) continue;
     const int32_t rows = std::min(remaining, prefill_budget_);
     if (rows <= 0) continue;  // 0 remain: steps under way do all there is to do now.
     prefill_budget_ -= rows;
@@ -285,10 +369,10 @@ bool Planner::FindPages(const SequenceView& sequence) {
   };
   if (fits()) return true;
   if (running_ > 0 && sequence.overtaken < limits_.max_overtakes) return false;
-  if (AvailablePages() + RevocablePages(sequence.id, adapter) < AdmissionPages(sequence))
+  if (AvailablePages() + PagesOfWaiting(&sequence, adapter) < AdmissionPages(sequence))
     return false;
   while (!fits()) {
-    if (!RevokeYoungestWaiting(sequence.id)) return false;
+    if (!FreeYoungestWaiting(&sequence)) return false;
   }
   return true;
 }
@@ -321,51 +405,56 @@ PlaceRoom Planner::RoomForAdapters() const {
 void Planner::AdmitWaiting() {
   const bool may_any_start = running_ < limits_.max_running && prefill_budget_ > 0;
   if (snapshot_.waiting.empty() || !may_any_start) return;
-  const PlaceLine line(snapshot_, limits_, RoomForAdapters());
-  // How many more may pass those that stay behind (P6).
-  int32_t passes_left = std::numeric_limits<int32_t>::max();
-  bool somebody_stays = false;
+  std::optional<PlaceLine> line;
+  if (!limits_.takes_turns()) line.emplace(snapshot_, limits_, RoomForAdapters());
   for (const SequenceView& sequence : snapshot_.waiting) {
-    if (passes_left <= 0) return;
-    const bool may_start =
-        !line.HoldsBack(sequence) && AdapterReady(sequence) && WithinCaps(sequence);
+    // One that paused has started before: it passes nobody, and nobody passes it.
+    if (Stopped(sequence) || (passes_left_ <= 0 && !sequence.paused)) continue;
+    const bool has_place = line ? !line->HoldsBack(sequence) : HasTurn(sequence);
+    const bool may_start = has_place && AdapterReady(sequence) && WithinCaps(sequence) &&
+                           sequence.computed < sequence.known;
     if (may_start && FindPages(sequence)) {
       Admit(sequence);
-      if (somebody_stays) --passes_left;
-    } else {
-      somebody_stays = true;
-      passes_left = std::min(passes_left, limits_.max_overtakes - sequence.overtaken);
+      if (sequence.paused) continue;
+      --passes_left_;
+      started_.push_back(sequence.id);
+    } else if (!sequence.paused) {
+      LimitPasses(sequence);
     }
   }
 }
 
+/// For those who have a turn first.
 void Planner::PlanLoads() {
   bool room = true;
-  for (const SequenceView& sequence : snapshot_.waiting) {
-    if (admitted_.contains(sequence.id) || sequence.adapter == kBaseModel) continue;
-    AdapterState& adapter = *Adapter(sequence.adapter);
-    if (sequence.has_lease && !revoked_.contains(sequence.id)) continue;
-    switch (adapter.view.device) {
-      case DeviceTier::kReady:
-      case DeviceTier::kCopying:
-        if (!room || revoked_.contains(sequence.id)) break;
-        room = CanStay(adapter);
-        if (room) {
-          TakeLease(adapter);
-          plan_.lease.push_back(sequence.id);
-        }
-        break;
-      case DeviceTier::kAbsent:
-        if (adapter.view.host == HostTier::kReady) {
-          if (room) room = PlanDeviceLoad(sequence, adapter);
-        } else if (adapter.view.host == HostTier::kAbsent) {
-          PlanRead(adapter);
-        }
-        break;
-      case DeviceTier::kReleasing:
-        break;
+  for (const bool with_turn : {true, false}) {
+    for (const SequenceView& sequence : snapshot_.waiting) {
+      if (HasTurn(sequence) == with_turn) room = PlanLoad(sequence, room);
     }
   }
+}
+
+/// Whether there is room for more.
+bool Planner::PlanLoad(const SequenceView& sequence, bool room) {
+  if (admitted_.contains(sequence.id) || sequence.adapter == kBaseModel) return room;
+  AdapterState& adapter = *Adapter(sequence.adapter);
+  if (sequence.has_lease && !revoked_.contains(sequence.id)) return room;
+  switch (adapter.view.device) {
+    case DeviceTier::kReady:
+    case DeviceTier::kCopying:
+      if (!room || revoked_.contains(sequence.id)) return room;
+      if (!CanStay(adapter)) return false;
+      TakeLease(adapter);
+      plan_.lease.push_back(sequence.id);
+      return true;
+    case DeviceTier::kAbsent:
+      if (adapter.view.host == HostTier::kReady) return room && PlanDeviceLoad(sequence, adapter);
+      if (adapter.view.host == HostTier::kAbsent) PlanRead(adapter);
+      return room;
+    case DeviceTier::kReleasing:
+      return room;
+  }
+  WEFT_CHECK(false);
 }
 
 /// False when there is no room: then nobody later may take the room that comes free.
@@ -387,17 +476,16 @@ bool Planner::PlanDeviceLoad(const SequenceView& sequence, AdapterState& adapter
 bool Planner::MakeAdapterRoom(const SequenceView& sequence, const AdapterState& adapter) {
   // Every running sequence may want one more page soon.
   const int32_t pages = adapter.view.pages + running_;
-  const auto fits = [&] {
-    const bool within_limit = WithinAdapterLimit(adapter.view.pages);
-    return within_limit && AvailablePages() >= pages;
-  };
   const bool nothing_runs = running_ == 0 && !snapshot_.step_in_flight;
   const bool last_in_line = sequence.overtaken >= limits_.max_overtakes;
-  if (fits()) return true;
-  if (!nothing_runs && !last_in_line) return false;
-  if (AvailablePages() + RevocablePages(sequence.id, &adapter) < pages) return false;
-  while (!fits()) {
-    if (!RevokeYoungestWaiting(sequence.id)) return false;
+  const bool has_turn = limits_.takes_turns() && HasTurn(sequence);
+  const bool may_take = nothing_runs || last_in_line || has_turn;
+  if (AvailablePages() + (may_take ? PagesOfWaiting(&sequence, &adapter) : 0) < pages) return false;
+  while (!WithinAdapterLimit(adapter.view.pages)) {
+    if (!may_take || !RevokeYoungestWaiting(&sequence)) return false;
+  }
+  while (AvailablePages() < pages) {
+    if (!FreeYoungestWaiting(&sequence)) return false;
   }
   return true;
 }

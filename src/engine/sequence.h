@@ -11,9 +11,10 @@
 
 namespace weft::engine {
 
-/// kWaiting has computed nothing yet; kSuspended has, and gave its pages up. kEnding is over for
-/// its client, but a step that is under way still reads its pages.
-enum class SequenceState : uint8_t { kWaiting, kRunning, kSuspended, kEnding };
+/// kWaiting has computed nothing yet; kSuspended has, and gave its pages up; kPaused has, and keeps
+/// them until its adapter has a turn again. kEnding is over for its client, but a step that is
+/// under way still reads its pages.
+enum class SequenceState : uint8_t { kWaiting, kRunning, kSuspended, kPaused, kEnding };
 
 /// One generation from arrival to its last event. Owned by the engine.
 struct Sequence {
@@ -48,7 +49,13 @@ struct Sequence {
   Moment adapter_ready_at{};
   Moment first_scheduled{};
   Moment last_token{};
+  Moment stands_since{};  ///< Arrival, or when it last stopped running.
 
+  /// Its adapter's pages stay where they are.
+  bool holds_adapter() const { return adapter == nullptr || lease; }
+  bool has_kv() const {
+    return state == SequenceState::kRunning || state == SequenceState::kPaused;
+  }
   int32_t known() const { return static_cast<int32_t>(tokens->size()); }
   int32_t generated() const { return known() - prompt_count; }
   bool token_pending() const { return pending_sample >= 0; }

@@ -79,6 +79,8 @@ struct Setup {
   int32_t pages = 600;
   bool prefix_cache = false;
   int32_t steps_in_flight = 1;
+  int32_t adapters_per_step = 8;
+  Duration turn_patience{};
   bool trace = false;
   Bytes read_bytes_per_second = 0;
   Bytes copy_bytes_per_second = 0;
@@ -146,6 +148,9 @@ class ServedModel {
     options.adapters.device_arena = pool_.data();
     options.adapters.host_arena = host_.data();
     options.adapters.host_page_count = kHostPages;
+    options.limits.max_adapters_per_step = setup_.adapters_per_step;
+    options.limits.turn_patience = setup_.turn_patience;
+    options.limits.turn_slice = setup_.turn_patience / 2;
     options.load_policy = setup_.policy;
     options.page_count = setup_.pages;
     options.prefix_cache = setup_.prefix_cache;

@@ -30,9 +30,10 @@ struct AdapterInfo {
 
 /// Counts and gauges of the engine, copied out for /metrics, /get_server_info and logs.
 struct EngineStats {
-  int64_t waiting = 0;  ///< Without the suspended.
+  int64_t waiting = 0;  ///< Without the suspended and the paused.
   int64_t running = 0;
   int64_t suspended = 0;
+  int64_t paused = 0;       ///< Until their adapter has a turn again.
   int64_t pages_total = 0;  ///< Without page 0.
   int64_t pages_free = 0;
   int64_t pages_kv = 0;      ///< Of live sequences.
@@ -53,6 +54,7 @@ struct EngineStats {
   uint64_t adapter_evictions_total = 0;
   uint64_t adapter_copied_bytes_total = 0;
   uint64_t suspensions_total = 0;
+  uint64_t pauses_total = 0;
   uint64_t steps_total = 0;
   double copy_busy_seconds_total = 0;
   std::map<std::string, Histogram>

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "adapter/load_policy.h"
 #include "adapter/residency.h"
+#include "base/clock.h"
 #include "base/strong_id.h"
 
 namespace weft::engine {
@@ -19,6 +21,12 @@ struct SchedulerLimits {
   int32_t adapter_page_limit = 0;  ///< Pages adapters may hold (--lora-memory); 0: no limit.
   int32_t max_overtakes = 64;      ///< P6: later requests that may start before a waiting one.
   int32_t max_reads = 4;           ///< Adapters being read at once.
+  /// Where more adapters are wanted than there is room for: how long a request stands still before
+  /// its adapter has a turn (--lora-turn-patience). 0: no turns, the line of PlaceLine.
+  Duration turn_patience{};
+  /// That a turn lasts at the least.
+  Duration turn_slice = std::chrono::milliseconds(200);
+  bool takes_turns() const { return turn_patience > Duration{}; }
 };
 
 /// A sequence as the scheduler sees it. Ids ascend in order of arrival.
@@ -33,6 +41,8 @@ struct SequenceView {
   int32_t pages = 0;        ///< KV pages it holds.
   int32_t overtaken = 0;    ///< Later requests that started before it.
   bool has_lease = false;
+  bool paused = false;  ///< Waits for its adapter's turn, with its KV. Its pages are in `pages`.
+  Duration stood{};     ///< Of one that waits: since it came, or ran last.
 };
 
 struct AdapterView {
@@ -44,6 +54,8 @@ struct AdapterView {
   bool stalled = false;  ///< Its read waits for host memory.
   bool pinned = false;
   bool wanted_soon = false;
+  bool has_turn = false;
+  std::optional<Duration> turn_time;  ///< Since the first token of its turn.
 };
 
 /// Everything a plan depends on. The same snapshot gives the same plan.
@@ -68,11 +80,14 @@ struct Plan {
     int32_t rows = 0;
     bool operator==(const Slice&) const = default;
   };
-  std::vector<RequestId> suspend;  ///< Running sequences that give up their pages and leases.
-  std::vector<RequestId> revoke;   ///< Waiting requests that give up their leases.
-  std::vector<Slice> slices;       ///< Rows to compute. Waiting sequences among them start to run.
-  std::vector<RequestId> lease;    ///< Waiting requests whose adapter is there and must stay.
-  std::vector<RequestId> copy;     ///< Waiting requests whose adapter is copied now, and leased.
+  std::vector<RequestId> suspend;  ///< Sequences with KV that give up their pages and leases.
+  std::vector<RequestId> pause;    ///< Running sequences whose adapter's turn is over.
+  /// Adapters that have a turn from now on; null: as before.
+  std::optional<std::vector<AdapterVersion>> turns;
+  std::vector<RequestId> revoke;  ///< Waiting requests that give up their leases.
+  std::vector<Slice> slices;      ///< Rows to compute. Waiting sequences among them start to run.
+  std::vector<RequestId> lease;   ///< Waiting requests whose adapter is there and must stay.
+  std::vector<RequestId> copy;    ///< Waiting requests whose adapter is copied now, and leased.
   std::vector<AdapterVersion> read;
   std::vector<AdapterVersion> prefetch;  ///< Not leased; only pinned ones evict idle adapters.
   bool starts_loads() const { return !copy.empty() || !read.empty(); }

@@ -96,6 +96,7 @@ void WriteState(const engine::EngineStats& stats, JsonWriter& writer) {
   writer.Key("num_running_reqs").Integer(stats.running);
   writer.Key("num_waiting_reqs").Integer(stats.waiting);
   writer.Key("num_suspended_reqs").Integer(stats.suspended);
+  writer.Key("num_paused_reqs").Integer(stats.paused);
   writer.Key("pages_total").Integer(stats.pages_total);
   writer.Key("pages_free").Integer(stats.pages_free);
   writer.Key("pages_kv").Integer(stats.pages_kv);

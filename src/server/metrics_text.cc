@@ -79,7 +79,7 @@ std::string Join(const std::vector<std::string>& names) {
 void AddGatewayNames(const engine::EngineStats& stats, const std::string& model_name,
                      Families& families) {
   const Labels of_engine{{"model_name", model_name}, {"engine", "0"}};
-  const auto waiting = static_cast<double>(stats.waiting + stats.suspended);
+  const auto waiting = static_cast<double>(stats.waiting + stats.suspended + stats.paused);
   families.Gauge("vllm:num_requests_running", "Number of requests in model execution batches.",
                  static_cast<double>(stats.running), of_engine);
   families.Gauge("vllm:num_requests_waiting", "Number of requests waiting to be processed.",
@@ -118,6 +118,8 @@ void AddCounters(const engine::EngineStats& stats, Families& families) {
         stats.adapter_copied_bytes_total);
   count("weft:suspensions_total", "Sequences suspended for lack of pages.",
         stats.suspensions_total);
+  count("weft:pauses_total", "Sequences paused because their adapter's turn was over.",
+        stats.pauses_total);
   count("weft:steps_total", "Steps of the engine.", stats.steps_total);
   for (const auto& [reason, value] : stats.requests_total) {
     families.Counter("weft:requests_total", "Requests ended, by finish reason.",
@@ -142,6 +144,8 @@ void AddGauges(const engine::EngineStats& stats, Families& families) {
                  static_cast<double>(stats.adapter_host_bytes));
   families.Gauge("weft:requests_suspended", "Sequences suspended now.",
                  static_cast<double>(stats.suspended));
+  families.Gauge("weft:requests_paused", "Sequences that wait for their adapter's next turn.",
+                 static_cast<double>(stats.paused));
 }
 
 /// The engine names a histogram "ttft_seconds", or "step_seconds:decode" when it has one a kind.

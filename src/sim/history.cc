@@ -92,6 +92,7 @@ Outcome History::Run() {
   const engine::EngineStats stats = engine_->Statistics();
   outcome_.steps = static_cast<int64_t>(stats.steps_total);
   outcome_.suspensions = static_cast<int64_t>(stats.suspensions_total);
+  outcome_.pauses = static_cast<int64_t>(stats.pauses_total);
   outcome_.evictions = static_cast<int64_t>(stats.adapter_evictions_total);
   const auto loads = stats.adapter_loads_total.find("ok");
   outcome_.loads =
@@ -393,10 +394,11 @@ void History::CheckOvertaking() {
   std::set<RequestId> waiting;
   std::set<RequestId> running;
   for (const auto& [id, sequence] : engine_->sequences()) {
-    if (sequence->state == engine::SequenceState::kRunning) running.insert(id);
+    if (sequence->has_kv()) running.insert(id);
     const bool waits = sequence->state == engine::SequenceState::kWaiting ||
                        sequence->state == engine::SequenceState::kSuspended;
-    if (waits) waiting.insert(id);
+    // Who was passed while it paused, and lost its KV later in the turn, was not overtaken.
+    if (waits && !was_running_.contains(id)) waiting.insert(id);
   }
   for (const RequestId id : running) {
     if (was_running_.contains(id)) continue;

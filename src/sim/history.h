@@ -39,6 +39,7 @@ struct Outcome {
   int64_t aborted = 0;
   int64_t refused = 0;
   int64_t suspensions = 0;
+  int64_t pauses = 0;
   int64_t evictions = 0;
   int64_t loads = 0;
   int64_t tokens = 0;

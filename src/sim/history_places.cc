@@ -41,6 +41,7 @@ int32_t StepsToFreePlace(const std::map<AdapterVersion, int32_t>& steps) {
 /// While a step holds as many adapters as it may, later requests than the first one that waits for
 /// a place do not delay the place that comes free first. Earlier ones may join who runs.
 void History::CheckPlaces() {
+  if (scenario_.engine.limits.takes_turns()) return;
   const int32_t chunk = scenario_.engine.limits.max_prefill_tokens;
   std::set<AdapterVersion> in_step;
   for (const auto& [id, sequence] : engine_->sequences()) {

@@ -48,6 +48,10 @@ class Drawing {
     engine.limits.max_prefill_tokens = random_.Between(3, 80);
     engine.limits.max_overtakes = random_.Between(1, 20);
     engine.limits.max_reads = random_.Between(1, 4);
+    if (random_.Chance(0.6)) {
+      engine.limits.turn_patience = kMillisecond * random_.Between(1, 300);
+      engine.limits.turn_slice = kMillisecond * random_.Between(0, 60);
+    }
     largest_image_ = 48;  // Pages of rank 48 with every projection, with room to spare.
     engine.page_count = 1 + largest_image_ + 80 / engine.limits.tokens_per_page +
                         random_.Between(1, random_.Chance(0.7) ? 30 : 200);

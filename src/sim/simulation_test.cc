@@ -29,20 +29,22 @@ TEST(Simulation, PromisesHoldForEverySeed) {
     sum.aborted += outcome.aborted;
     sum.refused += outcome.refused;
     sum.suspensions += outcome.suspensions;
+    sum.pauses += outcome.pauses;
     sum.evictions += outcome.evictions;
     sum.loads += outcome.loads;
     sum.tokens += outcome.tokens;
   }
   std::printf(
       "%ld seeds: %ld steps, %ld requests completed, %ld aborted, %ld refused, %ld loads, "
-      "%ld evictions, %ld suspensions, %ld tokens\n",
+      "%ld evictions, %ld suspensions, %ld pauses, %ld tokens\n",
       last - first + 1, sum.steps, sum.completed, sum.aborted, sum.refused, sum.loads,
-      sum.evictions, sum.suspensions, sum.tokens);
+      sum.evictions, sum.suspensions, sum.pauses, sum.tokens);
   if (only != nullptr) return;
   // The histories are worth something only if these things happen in them.
   EXPECT_GT(sum.aborted, 0);
   EXPECT_GT(sum.refused, 0);
   EXPECT_GT(sum.suspensions, 0);
+  EXPECT_GT(sum.pauses, 0);
   EXPECT_GT(sum.evictions, 0);
 }
 

@@ -11,10 +11,12 @@ from conftest import ADAPTER_FLAGS, ADAPTERS, MODEL, expected
 
 REQUESTS = 24
 
+TURNS = "turns"
 POLICIES = {
     "blocking": ["--lora-load-policy", "blocking"],
     "overlapped": ["--lora-load-policy", "overlapped"],
     "two places": ["--lora-load-policy", "overlapped", "--max-loras-per-batch", "2"],
+    TURNS: ["--lora-load-policy", "overlapped", "--max-loras-per-batch", "1", "--lora-turn-patience", "0.001"],
     "short chunks": ["--lora-load-policy", "overlapped", "--chunked-prefill-size", "16", "--disable-radix-cache"],
 }
 
@@ -57,5 +59,7 @@ def test_answers_do_not_depend_on_policy_batch_or_caches(start, alone, policy):
         for run in ("cold", "warm"):
             for i, (answer, right) in enumerate(zip(ask_all_at_once(server), alone, strict=True)):
                 assert answer == right, (run, i)
+        if policy == TURNS:
+            assert server.metric("weft:pauses_total") > 0
     finally:
         server.stop()
