@@ -73,6 +73,7 @@ class Bench:
         self.work = options.work
         self.output = options.output
         self.policies = options.policies.split(",")
+        self.chunk = options.chunked_prefill_size
         self.workload = str(pathlib.Path(__file__).resolve().parent.parent / "workloads" / "w1.toml")
         self.rows = []
         self.failures = []
@@ -117,7 +118,7 @@ class Bench:
         trace = self.work / f"trace-{name}.json"
         command = [self.weft, "serve", "--device", "cuda", "--model-path", str(self.work / "model"),
                    "--load-format", "dummy", "--port", str(PORT), "--max-loaded-loras", str(ADAPTERS),
-                   "--lora-host-memory", "12GB", "--lora-load-policy", policy, "--chunked-prefill-size", "2048",
+                   "--lora-host-memory", "12GB", "--lora-load-policy", policy, "--chunked-prefill-size", self.chunk,
                    "--trace", str(trace), *serve_flags]
         if section != "none":
             command += ["--lora-dir", str(self.work / "adapters")]
@@ -180,6 +181,7 @@ def main():
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("/tmp/weft-gpu-benchmark"))
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("gpu-benchmark.jsonl"))
     parser.add_argument("--policies", default="blocking,overlapped")
+    parser.add_argument("--chunked-prefill-size", default="2048")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(sections))
     options = parser.parse_args()
     if unknown := set(options.sections) - set(sections):

@@ -288,8 +288,11 @@ void Run(std::unique_ptr<device::Device> device, int32_t layers, int steps, std:
   bench.Measure("prefill, 512 tokens, 1 adapter", 1, 512, 0, 1);
   bench.Measure("prefill, 2048 tokens", 1, 2048, 0, 0);
   bench.Measure("prefill, 2048 tokens, 1 adapter", 1, 2048, 0, 1);
-  bench.MeasureMixed("mixed, 1024 tokens beside 16 decodes", 1024, 16, 1024, 0);
-  bench.MeasureMixed("mixed, 1024 tokens beside 16 decodes, 8 adapters", 1024, 16, 1024, 8);
+  for (const int32_t tokens : {256, 512, 1024}) {
+    const std::string name = "mixed, " + std::to_string(tokens) + " tokens beside 16 decodes";
+    bench.MeasureMixed(name, tokens, 16, 1024, 0);
+    bench.MeasureMixed(name + ", 8 adapters", tokens, 16, 1024, 8);
+  }
   bench.Measure("prefill, 4 x 512 tokens, 4 adapters", 4, 512, 0, 4);
 }
 

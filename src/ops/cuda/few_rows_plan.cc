@@ -19,6 +19,10 @@ int32_t StageBytes(const FewRowsPlan& plan, int32_t boxes) {
   return (plan.units * kUnitOuts + plan.box_rows) * boxes * kMapRowBytes;
 }
 
+int32_t UnitsOfBlock(const GemmParams& product, int32_t blocks) {
+  return DivideUp(product.out / kUnitOuts, blocks);
+}
+
 }  // namespace
 
 bool FewRowsServes(const GemmParams& product, int32_t shared_limit) {
@@ -27,11 +31,15 @@ bool FewRowsServes(const GemmParams& product, int32_t shared_limit) {
          product.in % kMapColumns == 0 && product.h_stride % 8 == 0 && product.d_stride % 4 == 0;
 }
 
+bool TakesUnitsInTurns(const GemmParams& product, int32_t blocks) {
+  return UnitsOfBlock(product, blocks) <= kMostUnitsOfAll;
+}
+
 FewRowsPlan PlanFewRows(const GemmParams& product, int32_t blocks, int32_t ring_bytes) {
   FewRowsPlan plan;
   plan.box_rows = DivideUp(product.rows, kFewRowsTile) * kFewRowsTile;
-  const int32_t units = DivideUp(product.out / kUnitOuts, blocks);
-  plan.own_units = units > kMostUnitsOfAll;
+  const int32_t units = UnitsOfBlock(product, blocks);
+  plan.own_units = !TakesUnitsInTurns(product, blocks);
   plan.passes = plan.own_units ? DivideUp(units, kMostUnitsOfEach) : 1;
   plan.units = DivideUp(units, plan.passes);
   // A larger stage costs the feeder less a byte, but enough of them must be on their way.

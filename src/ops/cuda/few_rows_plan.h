@@ -47,6 +47,9 @@ struct FewRowsParams {
 /// elements, of c and d by multiples of 4. All begin at multiples of 16 bytes.
 bool FewRowsServes(const GemmParams& product, int32_t shared_limit);
 
+/// Whether teams of warps take stages in turns: where a block has few outputs.
+bool TakesUnitsInTurns(const GemmParams& product, int32_t blocks);
+
 /// `ring_bytes`: of shared memory for the stages.
 FewRowsPlan PlanFewRows(const GemmParams& product, int32_t blocks, int32_t ring_bytes);
 

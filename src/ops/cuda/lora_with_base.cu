@@ -8,25 +8,35 @@ namespace weft::ops::cuda {
 namespace {
 
 constexpr int kThreads = kDecodeThreads + kProductThreads;
+
 /// What adapters leave, less what the product's barriers take.
-constexpr int kRingBytes =
-    (kHopperShared - static_cast<int>(sizeof(DecodeShared<kRingStages>)) - kBoxAlignment) /
-    kBoxAlignment * kBoxAlignment;
+template <int kAdapterStages>
+constexpr int kRingBytes = (kHopperShared - static_cast<int>(sizeof(DecodeShared<kAdapterStages>)) -
+                            kBoxAlignment) /
+                           kBoxAlignment* kBoxAlignment;
 
+/// The adapters' stages. Where a block has few outputs of the product, what it waits for is the
+/// shrink's end, and the more of the shrink's weights are there when it may begin the sooner that
+/// is. Where it has many, the product's stages are large, and it needs three of them.
+constexpr int kStagesBesideFewOuts = kRingStages + 1;
+constexpr int kStagesBesideManyOuts = kRingStages;
+
+template <int kAdapterStages>
 struct BothShared {
-  ProductShared<kRingBytes> product;
-  DecodeShared<kRingStages> adapters;
+  ProductShared<kRingBytes<kAdapterStages>> product;
+  DecodeShared<kAdapterStages> adapters;
 };
-static_assert(sizeof(BothShared) <= kHopperShared);
 
-template <int kRowTiles>
+template <int kRowTiles, int kAdapterStages>
 __global__ void __launch_bounds__(kThreads, 1)
     LoraWithBase(const __grid_constant__ LoraParams params,
                  const __grid_constant__ FewRowsParams base) {
 #if __CUDA_ARCH__ >= 900  // Elsewhere FewRowsServes is false.
-  using Product = FewRowsProduct<kRowTiles, kRingBytes>;
+  using Product = FewRowsProduct<kRowTiles, kRingBytes<kAdapterStages>>;
+  using Shared = BothShared<kAdapterStages>;
+  static_assert(sizeof(Shared) <= kHopperShared);
   extern __shared__ __align__(kBoxAlignment) std::byte memory[];
-  auto& shared = *reinterpret_cast<BothShared*>(memory);
+  auto& shared = *reinterpret_cast<Shared*>(memory);
   if (threadIdx.x == 0) {
     if (SharedAddress(memory) % kBoxAlignment != 0) __trap();
     Product::InitBarriers(base.plan, shared.product);
@@ -42,17 +52,24 @@ __global__ void __launch_bounds__(kThreads, 1)
 #endif
 }
 
-template <int kRowTiles>
-cudaError_t Prepare() {
-  return cudaFuncSetAttribute(LoraWithBase<kRowTiles>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                              sizeof(BothShared));
+template <int kRowTiles, int kAdapterStages>
+cudaError_t PrepareOne() {
+  return cudaFuncSetAttribute(LoraWithBase<kRowTiles, kAdapterStages>,
+                              cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              sizeof(BothShared<kAdapterStages>));
 }
 
 template <int kRowTiles>
-void Launch(const LoraParams& params, cudaStream_t stream) {
-  const int blocks = LoraBlocks(LoraWork::kDecodeShrink, params.multiprocessors);
-  LaunchKernel(LoraWithBase<kRowTiles>, params, LoraWork::kDecodeShrink, kThreads,
-               sizeof(BothShared), stream, DescribeFewRows(params.base, blocks, kRingBytes));
+cudaError_t Prepare() {
+  const cudaError_t error = PrepareOne<kRowTiles, kStagesBesideFewOuts>();
+  return error != cudaSuccess ? error : PrepareOne<kRowTiles, kStagesBesideManyOuts>();
+}
+
+template <int kRowTiles, int kAdapterStages>
+void Launch(const LoraParams& params, int blocks, cudaStream_t stream) {
+  LaunchKernel(LoraWithBase<kRowTiles, kAdapterStages>, params, LoraWork::kDecodeShrink, kThreads,
+               sizeof(BothShared<kAdapterStages>), stream,
+               DescribeFewRows(params.base, blocks, kRingBytes<kAdapterStages>));
 }
 
 }  // namespace
@@ -67,8 +84,14 @@ cudaError_t PrepareWithBase(int32_t shared_limit) {
 
 void LaunchWithBase(const LoraParams& params, cudaStream_t stream) {
   WEFT_CHECK(params.base.rows <= kMostFewRows);
-  WithRowTiles(params.base.rows,
-               [&](auto tiles) { Launch<decltype(tiles)::value>(params, stream); });
+  const int blocks = LoraBlocks(LoraWork::kDecodeShrink, params.multiprocessors);
+  WithRowTiles(params.base.rows, [&](auto tiles) {
+    constexpr int kRowTiles = decltype(tiles)::value;
+    if (TakesUnitsInTurns(params.base, blocks))
+      Launch<kRowTiles, kStagesBesideFewOuts>(params, blocks, stream);
+    else
+      Launch<kRowTiles, kStagesBesideManyOuts>(params, blocks, stream);
+  });
 }
 
 }  // namespace weft::ops::cuda
