@@ -49,7 +49,7 @@ struct AdapterRecord {
   Moment wanted_until{};
   /// Its sequences may run, where adapters take turns.
   bool has_turn = false;
-  std::optional<Moment> turn_began;  ///< With its first token.
+  std::optional<Moment> turn_began;  ///< With the first token of the last turn.
   Error failure;
   Moment failed_at{};
 

@@ -127,7 +127,7 @@ class Engine {
   // engine_step.cc: snapshot, plan, apply, submit, collect.
   void RankWaitingAdapters();
   Snapshot TakeSnapshot();
-  SequenceView View(const Sequence& sequence, bool peek) const;
+  SequenceView View(const Sequence& sequence, Moment now, bool peek) const;
   /// Of the step behind the one that runs.
   Moment PlanningBegins() const;
   /// Says in next_turn_ when, if it is only too early.

@@ -35,7 +35,7 @@ int32_t Engine::MaxPrefixPages(const Sequence& sequence) const {
   return reusable / options_.limits.tokens_per_page;
 }
 
-SequenceView Engine::View(const Sequence& sequence, bool peek) const {
+SequenceView Engine::View(const Sequence& sequence, Moment now, bool peek) const {
   SequenceView view;
   view.id = sequence.id;
   view.adapter = sequence.version();
@@ -60,7 +60,7 @@ SequenceView Engine::View(const Sequence& sequence, bool peek) const {
   view.pages = static_cast<int32_t>(sequence.pages.size());
   view.overtaken = sequence.overtaken;
   view.has_lease = static_cast<bool>(sequence.lease);
-  view.stood = clock_.Now() - sequence.stands_since;
+  view.stood = now - sequence.stands_since;
   return view;
 }
 
@@ -91,6 +91,7 @@ bool Engine::MaySubmit() {
 
 Snapshot Engine::TakeSnapshot() {
   Snapshot snapshot;
+  const Moment now = clock_.Now();
   snapshot.free_pages = pool_.free();
   snapshot.evictable_prefix_pages = prefix_.evictable();
   snapshot.adapter_pages = pool_.used(memory::PageUse::kAdapter);
@@ -98,13 +99,13 @@ Snapshot Engine::TakeSnapshot() {
   snapshot.step_in_flight = step_in_flight();
   snapshot.may_step = MaySubmit();
   snapshot.stepped_since_loads = stepped_since_loads_;
-  for (const auto& [id, sequence] : running_) snapshot.running.push_back(View(*sequence, false));
+  for (const auto& [id, sequence] : running_)
+    snapshot.running.push_back(View(*sequence, now, false));
   int32_t lookups = snapshot.may_step ? kPrefixLookups : 0;
   for (const auto& [id, sequence] : waiting_) {
-    snapshot.waiting.push_back(View(*sequence, lookups-- > 0));
+    snapshot.waiting.push_back(View(*sequence, now, lookups-- > 0));
   }
-  const Moment now = clock_.Now();
-  for (const adapter::AdapterRecord* record : adapters_.Watched()) {
+  for (adapter::AdapterRecord* record : adapters_.Watched()) {
     const bool soon = record->awaited || (record->wanted_until > now && record->users == 0 &&
                                           wanted_soon_.contains(record->version));
     const bool active = record->residency.lifecycle == adapter::Lifecycle::kActive ||
@@ -112,6 +113,7 @@ Snapshot Engine::TakeSnapshot() {
     const bool wanted = (soon || record->pinned) && active;
     if (record->users == 0 && !record->ready() && !wanted) {
       wanted_soon_.erase(record->version);
+      record->has_turn = false;
       adapters_.Unwatch(*record);
       continue;
     }
@@ -123,9 +125,10 @@ Snapshot Engine::TakeSnapshot() {
     view.leases = record->leases;
     view.stalled = adapters_.AwaitsRoom(*record);
     view.pinned = record->pinned && active;
+    view.draining = record->residency.lifecycle == adapter::Lifecycle::kDraining;
     view.wanted_soon = wanted;
     view.has_turn = record->has_turn;
-    if (record->turn_began) view.turn_time = now - *record->turn_began;
+    if (record->has_turn && record->turn_began) view.turn_time = now - *record->turn_began;
     snapshot.adapters.push_back(view);
   }
   return snapshot;
@@ -159,8 +162,8 @@ void Engine::Pause(Sequence& sequence) {
 void Engine::GiveTurns(const std::vector<AdapterVersion>& turns) {
   const std::set<AdapterVersion> holders(turns.begin(), turns.end());
   for (adapter::AdapterRecord* record : adapters_.Watched()) {
-    record->has_turn = holders.contains(record->version);
-    if (!record->has_turn) record->turn_began.reset();
+    const bool had_turn = std::exchange(record->has_turn, holders.contains(record->version));
+    if (!had_turn) record->turn_began.reset();
   }
 }
 
@@ -499,8 +502,8 @@ void Engine::CollectToken(Sequence& sequence, const ops::SampledToken& sample) {
     statistics_.Observe("itl_seconds", now - sequence.last_token);
   }
   sequence.last_token = now;
-  if (sequence.adapter != nullptr && !sequence.adapter->turn_began)
-    sequence.adapter->turn_began = now;
+  adapter::AdapterRecord* record = sequence.adapter;
+  if (record != nullptr && record->has_turn && !record->turn_began) record->turn_began = now;
   ++statistics_.stats().generated_tokens_total;
 
   const auto is_among = [&](const std::vector<TokenId>& ids) {

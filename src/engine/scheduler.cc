@@ -69,12 +69,15 @@ class Planner {
   }
   bool MayGiveUp(const SequenceView& waiting, const SequenceView* taker) const;
   bool MaySuspend(const SequenceView& waiting, const SequenceView* taker) const;
-  const SequenceView* YoungestWaiting(const std::function<bool(const SequenceView&)>& serves) const;
-  bool RevokeYoungestWaiting(const SequenceView* taker);
+  const SequenceView* YoungestWaiting(bool with_turn,
+                                      const std::function<bool(const SequenceView&)>& serves) const;
+  bool RevokeYoungestWaiting(bool with_turn, const SequenceView* taker);
+  bool SuspendYoungestPaused(bool with_turn, const SequenceView* taker);
   bool FreeYoungestWaiting(const SequenceView* taker);
   void ScheduleRunning();
   PlaceRoom RoomForAdapters() const;
   void AdmitWaiting();
+  static bool GoesOnDecoding(const SequenceView& sequence);
   bool WithinCaps(const SequenceView& sequence) const;
   bool FindPages(const SequenceView& sequence);
   int32_t PagesOfWaiting(const SequenceView* taker, const AdapterState* except) const;
@@ -250,11 +253,11 @@ void Planner::KeepRunningWithinPages() {
     }
     return pages;
   };
+  auto stopped = std::ssize(plan_.pause);
   for (auto youngest = snapshot_.running.rbegin(); AvailablePages() < needed();) {
     if (FreeYoungestWaiting(nullptr)) continue;
     while (youngest != snapshot_.running.rend() && Stopped(*youngest)) ++youngest;
-    if (youngest == snapshot_.running.rend() || std::next(youngest) == snapshot_.running.rend())
-      break;
+    if (++stopped >= std::ssize(snapshot_.running)) break;  // One must run.
     Suspend(*youngest);
     suspends_running_ = true;
     if (AdapterState* adapter = Adapter(youngest->adapter)) EndLease(*adapter);
@@ -274,27 +277,24 @@ bool Planner::MayGiveUp(const SequenceView& waiting, const SequenceView* taker) 
 
 /// What a step under way computes cannot be suspended.
 bool Planner::MaySuspend(const SequenceView& waiting, const SequenceView* taker) const {
+  if (!waiting.paused || waiting.computed == waiting.known || Stopped(waiting)) return false;
   const auto passes = std::count_if(started_.begin(), started_.end(),
                                     [&](RequestId id) { return id > waiting.id; }) +
                       (taker != nullptr && waiting.id < taker->id ? 1 : 0);
-  const bool may_be_passed = waiting.overtaken + passes <= limits_.max_overtakes;
-  return waiting.paused && waiting.computed < waiting.known && !Stopped(waiting) && may_be_passed &&
-         MayGiveUp(waiting, taker);
+  return waiting.overtaken + passes <= limits_.max_overtakes && MayGiveUp(waiting, taker);
 }
 
-/// The last that came, of those without a turn if there are any.
+/// The last that came.
 const SequenceView* Planner::YoungestWaiting(
-    const std::function<bool(const SequenceView&)>& serves) const {
-  for (const bool with_turn : {false, true}) {
-    for (auto it = snapshot_.waiting.rbegin(); it != snapshot_.waiting.rend(); ++it)
-      if (HasTurn(*it) == with_turn && serves(*it)) return &*it;
-  }
+    bool with_turn, const std::function<bool(const SequenceView&)>& serves) const {
+  for (auto it = snapshot_.waiting.rbegin(); it != snapshot_.waiting.rend(); ++it)
+    if (HasTurn(*it) == with_turn && serves(*it)) return &*it;
   return nullptr;
 }
 
 /// Ends the lease of one whose adapter can be freed by that.
-bool Planner::RevokeYoungestWaiting(const SequenceView* taker) {
-  const SequenceView* youngest = YoungestWaiting([&](const SequenceView& sequence) {
+bool Planner::RevokeYoungestWaiting(bool with_turn, const SequenceView* taker) {
+  const SequenceView* youngest = YoungestWaiting(with_turn, [&](const SequenceView& sequence) {
     return sequence.has_lease && !revoked_.contains(sequence.id) && MayGiveUp(sequence, taker) &&
            Adapter(sequence.adapter)->view.device == DeviceTier::kReady;
   });
@@ -305,13 +305,21 @@ bool Planner::RevokeYoungestWaiting(const SequenceView* taker) {
   return true;
 }
 
-/// A lease, or else the KV of one that paused.
-bool Planner::FreeYoungestWaiting(const SequenceView* taker) {
-  if (RevokeYoungestWaiting(taker)) return true;
-  const SequenceView* youngest =
-      YoungestWaiting([&](const SequenceView& sequence) { return MaySuspend(sequence, taker); });
+/// Drops the KV of one that paused.
+bool Planner::SuspendYoungestPaused(bool with_turn, const SequenceView* taker) {
+  const SequenceView* youngest = YoungestWaiting(
+      with_turn, [&](const SequenceView& sequence) { return MaySuspend(sequence, taker); });
   if (youngest != nullptr) Suspend(*youngest);
   return youngest != nullptr;
+}
+
+/// An image is copied again sooner than KV is computed, but no turn ends for that.
+bool Planner::FreeYoungestWaiting(const SequenceView* taker) {
+  for (const bool with_turn : {false, true}) {
+    if (RevokeYoungestWaiting(with_turn, taker) || SuspendYoungestPaused(with_turn, taker))
+      return true;
+  }
+  return false;
 }
 
 /// Pages that come free when every waiting request that may have to gives up what it holds.
@@ -351,8 +359,13 @@ void Planner::ScheduleRunning() {
   }
 }
 
+bool Planner::GoesOnDecoding(const SequenceView& sequence) {
+  return sequence.paused && sequence.known - sequence.computed == 1;
+}
+
 bool Planner::WithinCaps(const SequenceView& sequence) const {
-  if (running_ >= limits_.max_running || prefill_budget_ == 0) return false;
+  if (running_ >= limits_.max_running) return false;
+  if (prefill_budget_ == 0 && !GoesOnDecoding(sequence)) return false;
   const bool new_adapter =
       sequence.adapter != kBaseModel && !step_adapters_.contains(sequence.adapter);
   return !new_adapter ||
@@ -384,9 +397,13 @@ void Planner::Admit(const SequenceView& sequence) {
     step_adapters_.insert(sequence.adapter);
     if (!sequence.has_lease || revoked_.contains(sequence.id)) TakeLease(*adapter);
   }
+  free_pages_ -= AdmissionPages(sequence);
+  if (GoesOnDecoding(sequence)) {
+    plan_.slices.push_back({sequence.id, 1});
+    return;
+  }
   const int32_t rows = std::min(sequence.known - sequence.computed, prefill_budget_);
   prefill_budget_ -= rows;
-  free_pages_ -= AdmissionPages(sequence);
   plan_.slices.push_back({sequence.id, rows});
 }
 
@@ -403,8 +420,8 @@ PlaceRoom Planner::RoomForAdapters() const {
 }
 
 void Planner::AdmitWaiting() {
-  const bool may_any_start = running_ < limits_.max_running && prefill_budget_ > 0;
-  if (snapshot_.waiting.empty() || !may_any_start) return;
+  const bool may_any_start = limits_.takes_turns() || prefill_budget_ > 0;
+  if (snapshot_.waiting.empty() || running_ >= limits_.max_running || !may_any_start) return;
   std::optional<PlaceLine> line;
   if (!limits_.takes_turns()) line.emplace(snapshot_, limits_, RoomForAdapters());
   for (const SequenceView& sequence : snapshot_.waiting) {
@@ -439,6 +456,8 @@ bool Planner::PlanLoad(const SequenceView& sequence, bool room) {
   if (admitted_.contains(sequence.id) || sequence.adapter == kBaseModel) return room;
   AdapterState& adapter = *Adapter(sequence.adapter);
   if (sequence.has_lease && !revoked_.contains(sequence.id)) return room;
+  // One lease keeps it; many would have to be revoked one by one when its turn is over.
+  if (limits_.takes_turns() && adapter.leases > 0) return room;
   switch (adapter.view.device) {
     case DeviceTier::kReady:
     case DeviceTier::kCopying:
@@ -482,7 +501,9 @@ bool Planner::MakeAdapterRoom(const SequenceView& sequence, const AdapterState& 
   const bool may_take = nothing_runs || last_in_line || has_turn;
   if (AvailablePages() + (may_take ? PagesOfWaiting(&sequence, &adapter) : 0) < pages) return false;
   while (!WithinAdapterLimit(adapter.view.pages)) {
-    if (!may_take || !RevokeYoungestWaiting(&sequence)) return false;
+    if (!may_take) return false;
+    if (!RevokeYoungestWaiting(false, &sequence) && !RevokeYoungestWaiting(true, &sequence))
+      return false;
   }
   while (AvailablePages() < pages) {
     if (!FreeYoungestWaiting(&sequence)) return false;

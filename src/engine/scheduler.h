@@ -14,14 +14,14 @@ namespace weft::engine {
 /// A request whose adapter is there may overtake earlier ones whose adapter is not, or that lack
 /// pages, but each waiting request at most max_overtakes times (P6).
 ///
-/// Where more adapters are wanted than there are places, later requests do not keep the place that
-/// the first in line waits for (PlaceLine).
+/// Where more adapters are wanted than there are places, they take turns (Turns), or, without
+/// turns, later requests do not keep the place that the first in line waits for (PlaceLine).
 ///
 /// Adapters are brought in by the order of arrival of who waits for them, with a lease, so that
 /// what was brought in cannot be evicted before its request ran.
 ///
 /// KV of running sequences comes before adapters: when pages run out, leases of waiting requests
-/// are revoked, then the youngest running sequence is suspended.
+/// are revoked, then paused sequences are suspended, then the youngest running one.
 Plan MakePlan(const Snapshot& snapshot, const SchedulerLimits& limits,
               const adapter::LoadPolicy& policy);
 

@@ -53,6 +53,7 @@ struct AdapterView {
   int32_t leases = 0;
   bool stalled = false;  ///< Its read waits for host memory.
   bool pinned = false;
+  bool draining = false;  ///< Unloaded or replaced: its files may be others by now.
   bool wanted_soon = false;
   bool has_turn = false;
   std::optional<Duration> turn_time;  ///< Since the first token of its turn.

@@ -60,13 +60,16 @@ void Turns::Add(const SequenceView& sequence, bool runs) {
     wanted.runs = true;
     return;
   }
-  const bool passed_often = sequence.overtaken >= limits_.max_overtakes;
+  // One that paused was passed before it started. That counts only if nothing runs: for those
+  // behind it, its KV would have to go.
+  const bool passed_often = sequence.overtaken >= limits_.max_overtakes &&
+                            (!sequence.paused || snapshot_.running.empty());
   if (passed_often && !wanted.passed_often) wanted.passed_often = sequence.id;
   if (sequence.paused && !passed_often) spare_pages_ += sequence.pages;
   if (sequence.paused || !nobody_passes_) {
     const int32_t tokens = sequence.known + 1;
-    const int32_t lacks =
-        (tokens + limits_.tokens_per_page - 1) / limits_.tokens_per_page - sequence.pages;
+    const int32_t all = (tokens + limits_.tokens_per_page - 1) / limits_.tokens_per_page;
+    const int32_t lacks = std::max(0, all - sequence.pages);
     wanted.pages_to_start = std::min(wanted.pages_to_start.value_or(lacks), lacks);
   }
   if (passed_often && !sequence.paused && !nobody_passes_) nobody_passes_ = sequence.id;
@@ -79,6 +82,9 @@ Turns::Rank Turns::RankOf(const Wanted& wanted) const {
   const bool holds = wanted.runs || view.has_turn;
   const bool may_run =
       wanted.runs || view.device == DeviceTier::kCopying || *wanted.pages_to_start <= spare_pages_;
+  const bool unread = view.host != HostTier::kReady;
+  // What its files hold now may be another adapter.
+  if (wanted.runs && unread && view.draining) return {kBegins, 0, wanted.first};
   const bool begins =
       view.has_turn && view.leases > 0 && (!view.turn_time || *view.turn_time < limits_.turn_slice);
   if (begins && may_run) return {kBegins, 0, wanted.first};
@@ -87,7 +93,6 @@ Turns::Rank Turns::RankOf(const Wanted& wanted) const {
   if ((!holds || got_nothing) && wanted.stood >= limits_.turn_patience)
     return {kStandsLong, -Seconds(wanted.stood), wanted.first};
   if (!holds && wanted.stood < limits_.turn_patience / kEarly) return {kByArrival, 0, wanted.first};
-  const bool unread = view.host != HostTier::kReady;
   const double keep = holds ? (unread ? kKeepUnread : kKeepTurn) : 1.0;
   return {kByCompletions, -wanted.completions * keep, wanted.first};
 }
@@ -121,13 +126,15 @@ void Turns::HandOut() {
     if (room.places == 0) return;
     const int32_t image = PagesToTake(*wanted->view);
     // Every running sequence may want one more page soon.
-    const int32_t pages = image + (wanted->runs ? 0 : running + wanted->pages_to_start.value_or(0));
+    const int32_t to_start = wanted->pages_to_start.value_or(0);
+    const int32_t pages = image + (wanted->runs ? 0 : running + to_start);
     const bool fits = image <= room.memory_pages && pages <= room.pool_pages;
     if (wanted->runs) {
       if (!fits) continue;
     } else if (running > 0 || !holders_.empty()) {
-      // What comes free is for who stands still for long, not for who comes behind.
-      if (!fits || long_one_lacks_room) {
+      // What comes free is for who stands still for long, not for who comes behind; but who needs
+      // next to nothing, because it paused, may go on.
+      if (!fits || (long_one_lacks_room && to_start > 1)) {
         long_one_lacks_room |= rank.group == kPassedOften || rank.group == kStandsLong;
         continue;
       }

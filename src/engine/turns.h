@@ -21,13 +21,16 @@ namespace weft::engine {
 ///    it may start before it;
 /// 3. those without a turn that stand still for turn_patience: by how long;
 /// 4. the others, by how many requests a step of theirs completes at the least: the sum, over their
-///    sequences, of 1 / (steps to the end by max_new_tokens). So the mean time of a request gets
+///    sequences, of 1 / (steps to the end by max_new_tokens). That keeps the mean time of a request
 ///    short (Smith's rule), and an adapter that many wait for comes before one that few wait for.
 ///    A new turn must be worth twice the one that it ends, and have stood still for a part of
 ///    turn_patience.
+/// An adapter that was unloaded, and whose image is gone, keeps its turn.
 ///
-/// The bound (P6): who is n-th of those that stand still for turn_patience waits for at most n
-/// slices and copies more, but for KV pages, which come free as sequences end.
+/// The bound (P6): who is n-th of those that stand still for turn_patience waits for those of the
+/// first two groups, and for at most n slices, copies and first tokens more; but for KV pages and
+/// places among max_running, which come free as sequences end. Where most adapters stand still for
+/// so long, turns go by that alone.
 class Turns {
  public:
   Turns(const Snapshot& snapshot, const SchedulerLimits& limits);

@@ -131,6 +131,43 @@ TEST_F(TurnsTest, AnImageThatWouldHaveToBeReadAgainStaysLonger) {
   EXPECT_THAT(Holders(), ElementsAre(1, 3));
 }
 
+/// It could not be read again: its files may be another adapter's by now.
+TEST_F(TurnsTest, AnUnloadedAdapterWithoutAnImageKeepsItsTurn) {
+  AddWaiting(3, 3, kLong, 10);
+  snapshot_.running[0].tokens_left = 10;
+  EXPECT_THAT(Holders(), ElementsAre(1, 3));
+  snapshot_.adapters[1].host = HostTier::kAbsent;
+  snapshot_.adapters[1].draining = true;
+  EXPECT_THAT(Holders(), ElementsAre(2, 3));
+}
+
+TEST_F(TurnsTest, ALongPromptDoesNotKeepWhoDecodesFromGoingOn) {
+  snapshot_.running.pop_back();
+  snapshot_.running[0].known = 5000;
+  snapshot_.running[0].computed = 0;
+  snapshot_.adapters[1] = Resident(2);
+  AddPaused(2, 2, kSoon, 100);
+  EXPECT_THAT(Make().slices,
+              ElementsAre(Plan::Slice{RequestId(1), 512}, Plan::Slice{RequestId(2), 1}));
+}
+
+/// One that stands still for long lacks pages; who holds what the other waits for goes on.
+TEST_F(TurnsTest, WhoPausedGoesOnWhereSomebodyBeforeItLacksPages) {
+  snapshot_.running.pop_back();
+  snapshot_.adapters[1] = Resident(2);
+  snapshot_.free_pages = 3;
+  AddPaused(2, 2, kSoon, 100);
+  AddWaiting(3, 3, kLong, 10).known = 1000;
+  EXPECT_THAT(Holders(), ElementsAre(1, 2));
+}
+
+TEST_F(TurnsTest, AnAdapterThatManyWaitForIsLeasedOnce) {
+  limits_.max_running = 2;
+  AddWaiting(3, 3, kSoon, 10);
+  AddWaiting(4, 3, kSoon, 10);
+  EXPECT_THAT(Make().lease, ElementsAre(RequestId(3)));
+}
+
 TEST_F(TurnsTest, OneThatPausedGoesOnWhereItWas) {
   snapshot_.running.pop_back();
   snapshot_.adapters[1] = Resident(2);
