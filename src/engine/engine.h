@@ -124,7 +124,7 @@ class Engine {
   void AdapterGone(AdapterVersion version);
   AdapterInfo Describe(const adapter::AdapterRecord& record) const;
 
-  // engine_step.cc: snapshot, plan, apply, submit, collect.
+  // engine_snapshot.cc: what a plan is made from.
   void RankWaitingAdapters();
   Snapshot TakeSnapshot();
   SequenceView View(const Sequence& sequence, Moment now, bool peek) const;
@@ -132,6 +132,8 @@ class Engine {
   Moment PlanningBegins() const;
   /// Says in next_turn_ when, if it is only too early.
   bool MaySubmit();
+
+  // engine_step.cc: apply, submit, collect.
   /// True: a step was submitted.
   bool PlanAndApply();
   /// False: the plan held back its step for loads, and none of them could begin.

@@ -67,10 +67,13 @@ Status Engine::CheckRequest(const GenerationRequest& request) const {
     return MakeError(ErrorCode::kUnavailable,
                      "the server is shutting down; send the request elsewhere");
   }
-  if (static_cast<int32_t>(waiting_.size()) >= options_.max_queued) {
+  const auto queued = std::count_if(waiting_.begin(), waiting_.end(), [](const auto& entry) {
+    return entry.second->state == SequenceState::kWaiting;
+  });
+  if (queued >= options_.max_queued) {
     return MakeError(ErrorCode::kResourceExhausted,
                      "{} requests are queued already (--max-queued-requests); try again later",
-                     waiting_.size());
+                     queued);
   }
   if (request.prompt.empty()) {
     return MakeError(ErrorCode::kInvalidArgument, "the prompt is empty; send at least one token");
