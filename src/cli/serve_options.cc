@@ -144,7 +144,8 @@ void AddLoraFlags(CLI::App& app, ServeOptions& o) {
       ->check(CLI::Range(0, 1000000));
   Flag(app, kGroup, "--lora-turn-patience", o.lora_turn_patience,
        "Where more adapters are wanted than fit: seconds that a request stands still before its "
-       "adapter has a turn, and another one's requests pause; 0: none pauses")
+       "adapter has a turn, and another one's requests pause; 0, and with blocking loads: none "
+       "pauses")
       ->check(CLI::Range(0.0, 3600.0));
   Flag(app, kGroup, "--lora-copy-bandwidth", o.lora_copy_bandwidth,
        "Bytes a second to the device at most, such as 1GB; empty: no limit")

@@ -335,7 +335,9 @@ engine::EngineOptions Serving::MakeEngineOptions() const {
   options.limits.adapter_page_limit = static_cast<int32_t>(std::min<Bytes>(
       *options_.Size(options_.lora_memory, "--lora-memory") / page_bytes, page_count_ - 1));
   options.limits.max_overtakes = options_.lora_max_overtakes;
-  options.limits.turn_patience = FromSeconds(options_.lora_turn_patience);
+  // Every turn that needs a load would stop all the others.
+  const bool takes_turns = options_.lora_load_policy != "blocking";
+  options.limits.turn_patience = FromSeconds(takes_turns ? options_.lora_turn_patience : 0);
   options.limits.turn_slice = options.limits.turn_patience / kSlicesOfPatience;
   options.adapters.page_bytes = page_bytes;
   options.adapters.device_arena = pool_.data();
