@@ -49,13 +49,17 @@ struct AdapterRecord {
   Moment wanted_until{};
   /// Its sequences may run, where adapters take turns.
   bool has_turn = false;
-  std::optional<Moment> turn_began;  ///< With the first token of the last turn.
+  std::optional<Moment> turn_began;  ///< With its first token.
   Error failure;
   Moment failed_at{};
 
   /// Applies the transition; one that the table does not have is a program error.
   void Apply(ResidencyEvent event);
 
+  void EndTurn() {
+    has_turn = false;
+    turn_began.reset();
+  }
   int32_t image_pages() const { return opened ? opened->layout.pages : 0; }
   /// Whether a waiting request needs the host image for a copy yet to begin.
   bool NeedsImage() const { return waiting > 0 && !ready(); }

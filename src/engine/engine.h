@@ -158,7 +158,6 @@ class Engine {
   void CollectSlice(Sequence& sequence, int32_t rows);
   void CollectToken(Sequence& sequence, const ops::SampledToken& sample);
   void PublishPages(Sequence& sequence);
-  int32_t PagesFor(int32_t tokens) const;
 
   const EngineOptions options_;
   const ModelConfig& config_;

@@ -117,12 +117,12 @@ Status Engine::CheckFits(int32_t tokens, const adapter::AdapterRecord* adapter,
   const bool pinned = adapter != nullptr && adapter->pinned;
   const int32_t room =
       pool_.total() - adapters_.PinnedPages() - more_pinned + (pinned ? adapter_pages : 0);
-  if (PagesFor(tokens + 1) + adapter_pages <= room) return OkStatus();
+  if (options_.limits.PagesFor(tokens + 1) + adapter_pages <= room) return OkStatus();
   return MakeError(
       ErrorCode::kInvalidArgument,
       "{} tokens take {} pages and the adapter {}, but the pool has {}{}; ask for fewer "
       "tokens, or start the server with more --kv-memory",
-      tokens, PagesFor(tokens + 1), adapter_pages, room,
+      tokens, options_.limits.PagesFor(tokens + 1), adapter_pages, room,
       room < pool_.total() ? " beside pinned adapters" : "");
 }
 

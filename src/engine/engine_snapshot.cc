@@ -13,10 +13,6 @@ constexpr int32_t kPrefixLookups = 64;
 
 }  // namespace
 
-int32_t Engine::PagesFor(int32_t tokens) const {
-  return (tokens + options_.limits.tokens_per_page - 1) / options_.limits.tokens_per_page;
-}
-
 /// The last known token is always computed, for its logits; so is every token whose
 /// log-probabilities are wanted.
 int32_t Engine::MaxPrefixPages(const Sequence& sequence) const {
@@ -108,7 +104,7 @@ Snapshot Engine::TakeSnapshot() {
     const bool wanted = (soon || record->pinned) && active;
     if (record->users == 0 && !record->ready() && !wanted) {
       wanted_soon_.erase(record->version);
-      record->has_turn = false;
+      record->EndTurn();
       adapters_.Unwatch(*record);
       continue;
     }
@@ -123,7 +119,7 @@ Snapshot Engine::TakeSnapshot() {
     view.draining = record->residency.lifecycle == adapter::Lifecycle::kDraining;
     view.wanted_soon = wanted;
     view.has_turn = record->has_turn;
-    if (record->has_turn && record->turn_began) view.turn_time = now - *record->turn_began;
+    if (record->turn_began) view.turn_time = now - *record->turn_began;
     snapshot.adapters.push_back(view);
   }
   return snapshot;

@@ -36,8 +36,10 @@ void Engine::Pause(Sequence& sequence) {
 void Engine::GiveTurns(const std::vector<AdapterVersion>& turns) {
   const std::set<AdapterVersion> holders(turns.begin(), turns.end());
   for (adapter::AdapterRecord* record : adapters_.Watched()) {
-    const bool had_turn = std::exchange(record->has_turn, holders.contains(record->version));
-    if (!had_turn) record->turn_began.reset();
+    if (holders.contains(record->version))
+      record->has_turn = true;
+    else
+      record->EndTurn();
   }
 }
 
@@ -110,7 +112,8 @@ bool Engine::StartSequence(Sequence& sequence) {
 }
 
 bool Engine::GrowPages(Sequence& sequence, int32_t tokens) {
-  const int32_t missing = PagesFor(tokens) - static_cast<int32_t>(sequence.pages.size());
+  const int32_t missing =
+      options_.limits.PagesFor(tokens) - static_cast<int32_t>(sequence.pages.size());
   if (missing <= 0) return true;
   if (!ReclaimPages(missing, nullptr)) return false;
   auto pages = pool_.Allocate(missing, memory::PageUse::kKv);
@@ -201,11 +204,10 @@ void Engine::SubmitStep(const std::vector<Plan::Slice>& slices) {
 
 void Engine::AppendSlice(Sequence& sequence, int32_t rows, StepJob& job, InFlight& step,
                          int32_t& logits_rows) {
-  model::SequenceSlice slice;
-  slice.rows = rows;
-  slice.position = sequence.computed_soon();
+  model::SequenceSlice slice{.rows = rows, .position = sequence.computed_soon()};
   const int32_t end = slice.position + rows;
-  slice.pages.assign(sequence.pages.begin(), sequence.pages.begin() + PagesFor(end));
+  slice.pages.assign(sequence.pages.begin(),
+                     sequence.pages.begin() + options_.limits.PagesFor(end));
   slice.first_logits_row = rows;
   if (sequence.adapter != nullptr) {
     slice.adapter = sequence.adapter->table;

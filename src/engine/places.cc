@@ -13,6 +13,10 @@ int32_t StepsToEnd(const SequenceView& sequence, const SchedulerLimits& limits) 
   return std::max(0, chunks + sequence.tokens_left - 1);
 }
 
+int32_t PagesToStart(const SequenceView& sequence, const SchedulerLimits& limits) {
+  return std::max(0, limits.PagesFor(sequence.known + 1) - sequence.pages);
+}
+
 bool CanTakePlace(const AdapterView& adapter) {
   if (adapter.device == DeviceTier::kReleasing) return false;
   return adapter.device != DeviceTier::kAbsent || adapter.host == HostTier::kReady;

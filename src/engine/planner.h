@@ -34,14 +34,6 @@ class Planner {
   };
 
   // scheduler.cc: whom the next step computes.
-  int32_t PagesFor(int32_t tokens) const {
-    return (tokens + limits_.tokens_per_page - 1) / limits_.tokens_per_page;
-  }
-  /// One token more than the prompt, so that its first token does not suspend somebody. Pages that
-  /// the prefix cache has count in full, because they may be among the evictable ones.
-  int32_t AdmissionPages(const SequenceView& sequence) const {
-    return std::max(0, PagesFor(sequence.known + 1) - sequence.pages);
-  }
   AdapterState* Adapter(AdapterVersion version);
   bool AdapterReady(const SequenceView& sequence);
   int32_t AvailablePages() const {

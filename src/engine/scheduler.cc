@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "engine/places.h"
 #include "engine/planner.h"
 
 namespace weft::engine {
@@ -148,7 +149,7 @@ void Planner::KeepRunningWithinPages() {
     for (const SequenceView& sequence : snapshot_.running) {
       if (Stopped(sequence)) continue;
       const int32_t rows = std::min(sequence.known - sequence.computed, limits_.max_prefill_tokens);
-      pages += std::max(0, PagesFor(sequence.computed + rows) - sequence.pages);
+      pages += std::max(0, limits_.PagesFor(sequence.computed + rows) - sequence.pages);
     }
     return pages;
   };
@@ -201,11 +202,11 @@ bool Planner::FindPages(const SequenceView& sequence) {
   const AdapterState* adapter = Adapter(sequence.adapter);
   const auto fits = [&] {
     const int32_t leased = adapter != nullptr && adapter->idle() ? adapter->view.pages : 0;
-    return AvailablePages() - leased >= AdmissionPages(sequence);
+    return AvailablePages() - leased >= PagesToStart(sequence, limits_);
   };
   if (fits()) return true;
   if (running_ > 0 && sequence.overtaken < limits_.max_overtakes) return false;
-  if (AvailablePages() + PagesOfWaiting(&sequence, adapter) < AdmissionPages(sequence))
+  if (AvailablePages() + PagesOfWaiting(&sequence, adapter) < PagesToStart(sequence, limits_))
     return false;
   while (!fits()) {
     if (!FreeYoungestWaiting(&sequence)) return false;
@@ -220,7 +221,7 @@ void Planner::Admit(const SequenceView& sequence) {
     step_adapters_.insert(sequence.adapter);
     if (!sequence.has_lease || revoked_.contains(sequence.id)) TakeLease(*adapter);
   }
-  free_pages_ -= AdmissionPages(sequence);
+  free_pages_ -= PagesToStart(sequence, limits_);
   if (GoesOnDecoding(sequence)) {
     plan_.slices.push_back({sequence.id, 1});
     return;

@@ -27,6 +27,9 @@ struct SchedulerLimits {
   /// That a turn lasts at the least.
   Duration turn_slice = std::chrono::milliseconds(200);
   bool takes_turns() const { return turn_patience > Duration{}; }
+  int32_t PagesFor(int32_t tokens) const {
+    return (tokens + tokens_per_page - 1) / tokens_per_page;
+  }
 };
 
 /// A sequence as the scheduler sees it. Ids ascend in order of arrival.

@@ -67,9 +67,7 @@ void Turns::Add(const SequenceView& sequence, bool runs) {
   if (passed_often && !wanted.passed_often) wanted.passed_often = sequence.id;
   if (sequence.paused && !passed_often) spare_pages_ += sequence.pages;
   if (sequence.paused || !nobody_passes_) {
-    const int32_t tokens = sequence.known + 1;
-    const int32_t all = (tokens + limits_.tokens_per_page - 1) / limits_.tokens_per_page;
-    const int32_t lacks = std::max(0, all - sequence.pages);
+    const int32_t lacks = PagesToStart(sequence, limits_);
     wanted.pages_to_start = std::min(wanted.pages_to_start.value_or(lacks), lacks);
   }
   if (passed_often && !sequence.paused && !nobody_passes_) nobody_passes_ = sequence.id;

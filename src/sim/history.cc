@@ -398,7 +398,8 @@ void History::CheckOvertaking() {
     const bool waits = sequence->state == engine::SequenceState::kWaiting ||
                        sequence->state == engine::SequenceState::kSuspended;
     // Who was passed while it paused, and lost its KV later in the turn, was not overtaken.
-    if (waits && !was_running_.contains(id)) waiting.insert(id);
+    const bool may_have_paused = scenario_.engine.limits.takes_turns() && was_running_.contains(id);
+    if (waits && !may_have_paused) waiting.insert(id);
   }
   for (const RequestId id : running) {
     if (was_running_.contains(id)) continue;

@@ -105,7 +105,7 @@ class History {
   std::map<std::string, uint64_t> contents_;  ///< What each loaded name means now.
   std::set<std::string> unloaded_;
   std::set<uint64_t> faulted_contents_;
-  std::set<RequestId> was_running_;
+  std::set<RequestId> was_running_;         ///< After the last turn, with those that paused.
   std::optional<RequestId> first_in_line_;  ///< For a place, after the last turn.
   std::map<RequestId, int32_t> overtaken_;
   Moment start_{};
