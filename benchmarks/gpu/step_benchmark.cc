@@ -29,7 +29,7 @@ namespace {
 
 constexpr int32_t kPages = 4096;
 constexpr int32_t kRank = 128;
-constexpr int kAdapters = 8;
+constexpr int kAdapters = 12;
 constexpr int kDefaultSteps = 40;
 
 ModelConfig Llama8B(int32_t layers) {
@@ -180,6 +180,19 @@ class Bench {
     Measure(name, batch, rows > 1 ? std::max(steps_ / 4, 1) : steps_);
   }
 
+  /// A decode of sequences whose lengths lie evenly between two, in no order.
+  void MeasureUneven(const std::string& name, int32_t sequences, int32_t shortest, int32_t longest,
+                     int adapters) {
+    if (!IsWanted(name)) return;
+    constexpr int32_t kStride = 7;
+    WEFT_CHECK(sequences % kStride != 0);
+    model::ForwardBatch batch;
+    for (int32_t i = 0; i < sequences; ++i)
+      Append(1, 1, shortest + i * kStride % sequences * (longest - shortest) / (sequences - 1),
+             adapters, batch);
+    Measure(name, batch, steps_);
+  }
+
   /// A prefill beside decodes, each with its adapter or all with none.
   void MeasureMixed(const std::string& name, int32_t prefill, int32_t decodes, int32_t position,
                     int adapters) {
@@ -198,7 +211,8 @@ class Bench {
     params->temperature = 0.0F;
     int32_t page = 1;
     for (const auto& slice : batch.slices) page += static_cast<int32_t>(slice.pages.size());
-    for (int32_t i = 0; i < sequences; ++i) {
+    const auto before = static_cast<int32_t>(batch.slices.size());
+    for (int32_t i = before; i < before + sequences; ++i) {
       model::SequenceSlice slice;
       slice.rows = rows;
       slice.position = position;
@@ -280,6 +294,8 @@ void Run(std::unique_ptr<device::Device> device, int32_t layers, int steps, std:
   bench.Measure("decode, batch 24, context 1k", 24, 1, 1024, 0);
   bench.Measure("decode, batch 24, context 1k, 8 adapters", 24, 1, 1024, 8);
   bench.Measure("decode, batch 32, context 1k, 8 adapters", 32, 1, 1024, 8);
+  bench.MeasureUneven("decode, batch 20, contexts 128 to 2560", 20, 128, 2560, 0);
+  bench.MeasureUneven("decode, batch 20, contexts 128 to 2560, 12 adapters", 20, 128, 2560, 12);
   bench.MeasureBesideCopies("decode, batch 16, context 1k", 16, 1024, 0);
   bench.MeasureBesideCopies("decode, batch 16, context 1k, 8 adapters", 16, 1024, 8);
   bench.Measure("decode, batch 64, context 512", 64, 1, 512, 0);

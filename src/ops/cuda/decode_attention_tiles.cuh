@@ -113,8 +113,8 @@ __device__ inline void FetchTile(const DecodeParams& params, int keys, int value
 #if __CUDA_ARCH__ >= 900
   if (lane != 0) return;
   ArriveAndExpect(full, 2 * S::kTileBytes);
-  CopyBox(stage, &params.rows, keys, 0, full);
-  CopyBox(stage + S::kTileBytes, &params.rows, values, 0, full);
+  CopyBoxOnce(stage, &params.rows, keys, 0, full);
+  CopyBoxOnce(stage + S::kTileBytes, &params.rows, values, 0, full);
 #else
   constexpr int kRowBytes = S::kUnits * kUnit;
   const auto* from = static_cast<const std::byte*>(params.work.keys) + int64_t{keys} * kRowBytes;

@@ -135,18 +135,18 @@ class FewRowsProduct {
 #endif
   }
   __device__ void CopyWeight(const Part& part, int stage) const {
-    CopyBox(&params_.weight, StageAddress(stage), part.out, part.box, stage);
+#if __CUDA_ARCH__ >= 900
+    CopyBoxOnce(StageAddress(stage), &params_.weight, part.out, part.box, &shared_.full[stage]);
+#endif
   }
   __device__ void CopyRows(const Part& part, int stage) const {
-    CopyBox(&params_.h, StageAddress(stage) + weight_box_ * plan_.boxes, 0, part.box, stage);
+#if __CUDA_ARCH__ >= 900
+    const uint32_t to = StageAddress(stage) + weight_box_ * plan_.boxes;
+    CopyBox(to, &params_.h, 0, part.box, &shared_.full[stage]);
+#endif
   }
   __device__ uint32_t StageAddress(int stage) const {
     return SharedAddress(shared_.ring) + stage * stage_bytes_;
-  }
-  __device__ void CopyBox(const CUtensorMap* map, uint32_t to, int row, int box, int stage) const {
-#if __CUDA_ARCH__ >= 900
-    cuda::CopyBox(to, map, row, box, &shared_.full[stage]);
-#endif
   }
 
   template <int kUnits>

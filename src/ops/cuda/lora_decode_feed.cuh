@@ -138,7 +138,8 @@ class Feeder {
   }
   /// A piece of its own for each lane where `mine`.
   __device__ void CopyPieces(uint32_t to, uint64_t from, int bytes, bool mine) {
-    if (mine) CopyBulk(to, reinterpret_cast<const void*>(from), bytes, &shared_.full[place_.stage]);
+    if (mine)
+      CopyBulkOnce(to, reinterpret_cast<const void*>(from), bytes, &shared_.full[place_.stage]);
   }
 #else
   __device__ void Expect(int) {}

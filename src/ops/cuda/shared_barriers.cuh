@@ -54,17 +54,36 @@ __device__ inline void ArriveAndExpect(uint64_t* barrier, int bytes) {
       : "memory");
 }
 
-/// Copies to shared memory in the background; all are multiples of 16.
-__device__ inline void CopyBulk(uint32_t to, const void* from, int bytes, uint64_t* barrier) {
+/// What is read once a step, weights and KV, leaves L2 before what is read again: activations, and
+/// tables that every layer looks things up in.
+__device__ inline uint64_t ReadOnce() {
+  uint64_t policy = 0;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
+/// Copies what is read once to shared memory, in the background; all are multiples of 16.
+__device__ inline void CopyBulkOnce(uint32_t to, const void* from, int bytes, uint64_t* barrier) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
-          "r"(to),
-      "l"(from), "r"(bytes), "r"(SharedAddress(barrier))
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], "
+      "[%1], "
+      "%2, [%3], %4;" ::"r"(to),
+      "l"(from), "r"(bytes), "r"(SharedAddress(barrier)), "l"(ReadOnce())
       : "memory");
 }
 
 /// The same for a box of tensor_map.h, which says where it lies. `map`: in a kernel's
 /// __grid_constant__ parameter.
+__device__ inline void CopyBoxOnce(uint32_t to, const CUtensorMap* map, int row, int columns,
+                                   uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(to),
+      "l"(map), "r"(SharedAddress(barrier)), "r"(0), "r"(row), "r"(columns), "l"(ReadOnce())
+      : "memory");
+}
+
+/// The same for what is read again.
 __device__ inline void CopyBox(uint32_t to, const CUtensorMap* map, int row, int columns,
                                uint64_t* barrier) {
   asm volatile(
