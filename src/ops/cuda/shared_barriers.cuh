@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "ops/cuda/read_once.cuh"
+
 // Barriers in shared memory, at which warps and copies in the background arrive.
 
 namespace weft::ops::cuda {
@@ -54,20 +56,11 @@ __device__ inline void ArriveAndExpect(uint64_t* barrier, int bytes) {
       : "memory");
 }
 
-/// What is read once a step, weights and KV, leaves L2 before what is read again: activations, and
-/// tables that every layer looks things up in.
-__device__ inline uint64_t ReadOnce() {
-  uint64_t policy = 0;
-  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
-
 /// Copies what is read once to shared memory, in the background; all are multiples of 16.
 __device__ inline void CopyBulkOnce(uint32_t to, const void* from, int bytes, uint64_t* barrier) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], "
-      "[%1], "
-      "%2, [%3], %4;" ::"r"(to),
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1], %2, [%3], %4;" ::"r"(to),
       "l"(from), "r"(bytes), "r"(SharedAddress(barrier)), "l"(ReadOnce())
       : "memory");
 }

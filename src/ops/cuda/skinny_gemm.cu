@@ -4,6 +4,7 @@
 
 #include "ops/cuda/elements.cuh"
 #include "ops/cuda/overlapped_launch.cuh"
+#include "ops/cuda/read_once.cuh"
 #include "ops/cuda/skinny_gemm.h"
 #include "ops/cuda/tensor_core.cuh"
 
@@ -40,9 +41,10 @@ struct Weights {
 
 __device__ inline uint4 LoadOnce(const __nv_bfloat16* from) {
   uint4 value;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-               : "l"(from));
+  asm volatile(
+      "ld.global.nc.L1::no_allocate.L2::cache_hint.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4], %5;"
+      : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+      : "l"(from), "l"(ReadOnce()));
   return value;
 }
 
