@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <random>
@@ -47,7 +48,8 @@ class TestEngine {
              int32_t pages)
       : device_(std::move(device)) {
     auto created = Transformer::Create(config, weights, *device_, options);
-    if (!created.ok()) WEFT_CHECK(created.error().message.empty());
+    if (!created.ok()) std::fprintf(stderr, "%s\n", created.error().message.c_str());
+    WEFT_CHECK(created.ok());
     transformer_ = std::move(created).value();
     const Bytes bytes = pages * transformer_->kv_layout().page_bytes;
     arena_ = device::AllocatePoisoned(*device_, bytes);

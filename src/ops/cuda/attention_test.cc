@@ -149,29 +149,34 @@ std::vector<uint16_t> RowsOf(const std::vector<uint16_t>& out, const AttentionSe
           out.begin() + (int64_t{sequence.first_row} + sequence.rows) * row_elements};
 }
 
-TEST(Attention, FixedOrderGivesTheSameBitsInAnyBatchAndAnyCut) {
-  for (const AttentionShape& shape : {AttentionShape{32, 8, 128, 16}, AttentionShape{9, 3, 64, 48},
-                                      AttentionShape{6, 2, 96, 16}}) {
-    PagedBatch batch(shape, {{1, 40}, {500, 2500}, {1, 5000}, {300, 0}, {1, 1023}}, 6);
-    Runner runner(shape, true);
-    const auto together = runner.Run(batch, batch.sequences());
-    for (const auto& sequence : batch.sequences()) {
-      const auto alone = runner.Run(batch, {&sequence, 1});
-      ASSERT_EQ(RowsOf(together, sequence, batch.row_elements()),
-                RowsOf(alone, sequence, batch.row_elements()));
-      // The same rows one by one, as if decoded.
-      for (const int32_t row : {0, 1, sequence.rows / 2, sequence.rows - 1}) {
-        if (row >= sequence.rows) continue;
-        AttentionSequence one = sequence;
-        one.first_row += row;
-        one.position += row;
-        one.rows = 1;
-        ASSERT_EQ(RowsOf(together, one, batch.row_elements()),
-                  RowsOf(runner.Run(batch, {&one, 1}), one, batch.row_elements()));
-      }
+class AttentionInFixedOrder : public testing::TestWithParam<AttentionShape> {};
+
+TEST_P(AttentionInFixedOrder, GivesTheSameBitsInAnyBatchAndAnyCut) {
+  const AttentionShape& shape = GetParam();
+  PagedBatch batch(shape, {{1, 40}, {500, 2500}, {1, 5000}, {300, 0}, {1, 1023}}, 6);
+  Runner runner(shape, true);
+  const auto together = runner.Run(batch, batch.sequences());
+  for (const auto& sequence : batch.sequences()) {
+    const auto alone = runner.Run(batch, {&sequence, 1});
+    ASSERT_EQ(RowsOf(together, sequence, batch.row_elements()),
+              RowsOf(alone, sequence, batch.row_elements()));
+    // The same rows one by one, as if decoded.
+    for (const int32_t row : {0, 1, sequence.rows / 2, sequence.rows - 1}) {
+      if (row >= sequence.rows) continue;
+      AttentionSequence one = sequence;
+      one.first_row += row;
+      one.position += row;
+      one.rows = 1;
+      ASSERT_EQ(RowsOf(together, one, batch.row_elements()),
+                RowsOf(runner.Run(batch, {&one, 1}), one, batch.row_elements()));
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Shapes, AttentionInFixedOrder,
+                         testing::Values(AttentionShape{32, 8, 128, 16},
+                                         AttentionShape{9, 3, 64, 48},
+                                         AttentionShape{6, 2, 96, 16}));
 
 /// One captured graph, replayed with plans of other sequences.
 void ReplayDecodes(bool deterministic, int32_t bucket) {

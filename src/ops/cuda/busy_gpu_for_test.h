@@ -20,9 +20,11 @@ class BusyGpu {
   void Release();
 
  private:
+  bool all_wait() const;
+
+  const int blocks_;
   PinnedBytes memory_;
   cudaStream_t stream_ = nullptr;
-  int blocks_ = 0;
 };
 
 }  // namespace weft::ops::cuda

@@ -155,17 +155,22 @@ class SamplerTest : public ::testing::Test {
   const cpu::Kernels* kernels_ = nullptr;
 };
 
-TEST_F(SamplerTest, AsTheCpuForRandomRequests) {
-  for (const int32_t vocabulary : {1, 5, 63, 1000, 4096, 4100, 32000, 49152, 128256, 151936}) {
-    constexpr int32_t kRows = 48;
-    for (const float deviation : {0.05F, 1.0F, 3.0F, 8.0F}) {
-      const auto logits = RandomLogits(static_cast<size_t>(vocabulary * kRows), deviation);
-      std::vector<SampleRow> rows;
-      for (int32_t i = 0; i < kRows; ++i) rows.push_back(RandomRow(vocabulary, kRows - 1 - i));
-      ExpectAsOnTheCpu(logits, vocabulary, rows);
-    }
+class SamplerVocabularies : public SamplerTest, public testing::WithParamInterface<int32_t> {};
+
+TEST_P(SamplerVocabularies, AsTheCpuForRandomRequests) {
+  const int32_t vocabulary = GetParam();
+  constexpr int32_t kRows = 48;
+  for (const float deviation : {0.05F, 1.0F, 3.0F, 8.0F}) {
+    const auto logits = RandomLogits(static_cast<size_t>(vocabulary * kRows), deviation);
+    std::vector<SampleRow> rows;
+    for (int32_t i = 0; i < kRows; ++i) rows.push_back(RandomRow(vocabulary, kRows - 1 - i));
+    ExpectAsOnTheCpu(logits, vocabulary, rows);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Vocabularies, SamplerVocabularies,
+                         testing::Values(1, 5, 63, 1000, 4096, 4100, 32000, 49152, 128256, 151936),
+                         testing::PrintToStringParamName());
 
 TEST_F(SamplerTest, AsTheCpuAmongEqualLogits) {
   constexpr int32_t kVocabulary = 40000;
