@@ -51,13 +51,16 @@ Turns::Turns(const Snapshot& snapshot, const SchedulerLimits& limits)
 }
 
 void Turns::Add(const SequenceView& sequence, bool runs) {
-  if (sequence.adapter == kBaseModel) return;
+  if (sequence.adapter == kBaseModel) {
+    base_running_ += runs ? 1 : 0;
+    return;
+  }
   const auto [found, is_first] = wanted_.try_emplace(sequence.adapter);
   Wanted& wanted = found->second;
   if (is_first || sequence.id < wanted.first) wanted.first = sequence.id;
   wanted.completions += 1.0 / std::max(1, StepsToEnd(sequence, limits_));
   if (runs) {
-    wanted.runs = true;
+    ++wanted.running;
     return;
   }
   // One that paused was passed before it started. That counts only if nothing runs: for those
@@ -76,18 +79,18 @@ void Turns::Add(const SequenceView& sequence, bool runs) {
 
 Turns::Rank Turns::RankOf(const Wanted& wanted) const {
   const AdapterView& view = *wanted.view;
-  if (!wanted.runs && !wanted.pages_to_start) return {kCannotStart, 0, wanted.first};
-  const bool holds = wanted.runs || view.has_turn;
-  const bool may_run =
-      wanted.runs || view.device == DeviceTier::kCopying || *wanted.pages_to_start <= spare_pages_;
+  if (!wanted.runs() && !wanted.pages_to_start) return {kCannotStart, 0, wanted.first};
+  const bool holds = wanted.runs() || view.has_turn;
+  const bool may_run = wanted.runs() || view.device == DeviceTier::kCopying ||
+                       *wanted.pages_to_start <= spare_pages_;
   const bool unread = view.host != HostTier::kReady;
   // What its files hold now may be another adapter.
-  if (wanted.runs && unread && view.draining) return {kBegins, 0, wanted.first};
+  if (wanted.runs() && unread && view.draining) return {kBegins, 0, wanted.first};
   const bool begins =
       view.has_turn && view.leases > 0 && (!view.turn_time || *view.turn_time < limits_.turn_slice);
   if (begins && may_run) return {kBegins, 0, wanted.first};
   if (wanted.passed_often) return {kPassedOften, 0, *wanted.passed_often};
-  const bool got_nothing = !wanted.runs && !view.turn_time;
+  const bool got_nothing = !wanted.runs() && !view.turn_time;
   if ((!holds || got_nothing) && wanted.stood >= limits_.turn_patience)
     return {kStandsLong, -Seconds(wanted.stood), wanted.first};
   if (!holds && wanted.stood < limits_.turn_patience / kEarly) return {kByArrival, 0, wanted.first};
@@ -98,6 +101,7 @@ Turns::Rank Turns::RankOf(const Wanted& wanted) const {
 Turns::Room Turns::RoomForAll() const {
   Room room;
   room.places = limits_.max_adapters_per_step;
+  room.sequences = limits_.max_running - base_running_;
   room.memory_pages = limits_.adapter_page_limit == 0 ? std::numeric_limits<int32_t>::max()
                                                       : limits_.adapter_page_limit;
   room.pool_pages = snapshot_.free_pages + snapshot_.evictable_prefix_pages;
@@ -114,7 +118,7 @@ Turns::Room Turns::RoomForAll() const {
 void Turns::HandOut() {
   std::vector<std::pair<Rank, const Wanted*>> line;
   for (const auto& [version, wanted] : wanted_) {
-    if (wanted.runs || CanTakePlace(*wanted.view)) line.emplace_back(RankOf(wanted), &wanted);
+    if (wanted.runs() || CanTakePlace(*wanted.view)) line.emplace_back(RankOf(wanted), &wanted);
   }
   std::sort(line.begin(), line.end());
   Room room = RoomForAll();
@@ -124,10 +128,12 @@ void Turns::HandOut() {
     if (room.places == 0) return;
     const int32_t image = PagesToTake(*wanted->view);
     // Every running sequence may want one more page soon.
-    const int32_t to_start = wanted->pages_to_start.value_or(0);
-    const int32_t pages = image + (wanted->runs ? 0 : running + to_start);
-    const bool fits = image <= room.memory_pages && pages <= room.pool_pages;
-    if (wanted->runs) {
+    const int32_t to_start = wanted->runs() ? 0 : wanted->pages_to_start.value_or(0);
+    const int32_t pages = image + to_start;
+    const int32_t growth = wanted->runs() ? 0 : running;
+    const bool fits = image <= room.memory_pages && pages + growth <= room.pool_pages &&
+                      (wanted->runs() || room.sequences > 0);
+    if (wanted->runs()) {
       if (!fits) continue;
     } else if (running > 0 || !holders_.empty()) {
       // What comes free is for who stands still for long, not for who comes behind; but who needs
@@ -140,7 +146,8 @@ void Turns::HandOut() {
     holders_.insert(wanted->view->version);
     --room.places;
     room.memory_pages -= image;
-    room.pool_pages -= image;
+    room.pool_pages -= pages;
+    room.sequences -= std::max(1, wanted->running);
   }
 }
 

@@ -45,7 +45,8 @@ class Turns {
   struct Wanted {
     const AdapterView* view = nullptr;
     double completions = 0;  ///< Of a step, at the least.
-    bool runs = false;
+    int32_t running = 0;     ///< Of its sequences.
+    bool runs() const { return running > 0; }
     /// That one of its waiting sequences lacks, at the least, of those that may pass who waits
     /// before them.
     std::optional<int32_t> pages_to_start;
@@ -61,7 +62,8 @@ class Turns {
     auto operator<=>(const Rank&) const = default;
   };
   struct Room {
-    int32_t places = 0;  ///< In a step.
+    int32_t places = 0;     ///< Of adapters in a step.
+    int32_t sequences = 0;  ///< In a step, at the least one of an adapter.
     int32_t memory_pages = 0;
     int32_t pool_pages = 0;
   };
@@ -76,6 +78,7 @@ class Turns {
   std::map<AdapterVersion, Wanted> wanted_;
   std::optional<RequestId> nobody_passes_;  ///< The first that no other may pass any more.
   int32_t spare_pages_ = 0;                 ///< That who starts could have.
+  int32_t base_running_ = 0;                ///< Sequences of the base model.
   std::set<AdapterVersion> holders_;
 };
 

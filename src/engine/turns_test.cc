@@ -161,6 +161,26 @@ TEST_F(TurnsTest, WhoPausedGoesOnWhereSomebodyBeforeItLacksPages) {
   EXPECT_THAT(Holders(), ElementsAre(1, 2));
 }
 
+TEST_F(TurnsTest, TheSameFreePagesAreForOneThatStarts) {
+  limits_.max_adapters_per_step = 4;
+  for (int i = 0; i < 2; ++i) snapshot_.adapters[i].turn_time = milliseconds(0);
+  AddWaiting(3, 3, kLong + kSoon, 10).known = 800;
+  AddWaiting(4, 4, kLong, 10).known = 800;
+  snapshot_.free_pages = 2 * limits_.PagesFor(801) + 2;
+  EXPECT_THAT(Holders(), ElementsAre(1, 2, 3, 4));
+  snapshot_.free_pages -= 1;
+  EXPECT_THAT(Holders(), ElementsAre(1, 2, 3));
+}
+
+TEST_F(TurnsTest, WhereNoMoreSequencesMayRunNobodyPausesForOneThatCannotStart) {
+  snapshot_.adapters[0].turn_time = milliseconds(0);  // It keeps its turn.
+  AddWaiting(3, 3, kLong, 10);
+  limits_.max_running = 2;
+  EXPECT_THAT(Holders(), ElementsAre(1, 3));
+  limits_.max_running = 1;
+  EXPECT_THAT(Holders(), ElementsAre(1, 2));
+}
+
 TEST_F(TurnsTest, AnAdapterThatManyWaitForIsLeasedOnce) {
   limits_.max_running = 2;
   AddWaiting(3, 3, kSoon, 10);
