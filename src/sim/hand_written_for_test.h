@@ -28,6 +28,12 @@ inline Scenario PlentifulScenario(adapter::LoadPolicyKind policy) {
   return scenario;
 }
 
+/// Pages that adapters may hold; 0: no limit.
+inline void LimitAdapterPages(Scenario& scenario, int32_t pages) {
+  scenario.engine.limits.adapter_page_limit = pages;
+  scenario.engine.adapters.adapter_page_limit = pages;
+}
+
 /// Registers "name"; its files are "disk/name".
 inline void AddAdapter(Scenario& scenario, const std::string& name) {
   const uint64_t content = 1000 + scenario.files.size();

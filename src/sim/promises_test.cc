@@ -100,71 +100,8 @@ TEST(P6, LaterRequestsDoNotKeepThePlaceInAStepThatTheFirstInLineWaitsFor) {
 
 TEST(P6, LaterRequestsDoNotKeepTheMemoryThatTheFirstInLineWaitsFor) {
   Scenario scenario = PlentifulScenario(LoadPolicyKind::kOverlapped);
-  scenario.engine.limits.adapter_page_limit = ImagePages();
-  scenario.engine.adapters.adapter_page_limit = ImagePages();
+  LimitAdapterPages(scenario, ImagePages());
   EXPECT_EQ(FirstTokensBeforeTheOther(std::move(scenario)), 2);
-}
-
-/// The first one's requests come so often, and take so long, that its adapter would never be idle;
-/// the other's come together. Both adapters fit in turns only.
-Scenario ScenarioOfTurns(LoadPolicyKind policy, int32_t places_in_memory) {
-  Scenario scenario = PlentifulScenario(policy);
-  scenario.engine.limits.turn_patience = kMillisecond * 40;
-  scenario.engine.limits.turn_slice = kMillisecond * 10;
-  scenario.engine.limits.max_adapters_per_step = 1;
-  if (places_in_memory > 0) {
-    scenario.engine.limits.adapter_page_limit = places_in_memory * ImagePages();
-    scenario.engine.adapters.adapter_page_limit = places_in_memory * ImagePages();
-  }
-  scenario.engine.max_steps_in_flight = 2;
-  scenario.step.step = kMillisecond * 2;
-  AddLoadedAdapter(scenario, "A");
-  AddLoadedAdapter(scenario, "B");
-  const Duration begin = kMillisecond * 1000;
-  for (int32_t i = 0; i < 30; ++i) {
-    AddRequest(scenario, begin + kMillisecond * 10 * i, "A", Prompt(10), 60);
-  }
-  for (int32_t i = 0; i < 3; ++i) {
-    AddRequest(scenario, begin + kMillisecond * 5, "B", Prompt(10), 60);
-  }
-  return scenario;
-}
-
-/// The longest that a request stood still: before its first token, or between two.
-Duration LongestStill(const Outcome& outcome, const Scenario& scenario) {
-  Duration longest{};
-  for (const Action& action : scenario.actions) {
-    if (action.kind != Action::Kind::kRequest) continue;
-    Duration last = action.at;
-    for (const Duration time :
-         outcome.request_records[static_cast<size_t>(action.request)].token_times) {
-      longest = std::max(longest, time - last);
-      last = time;
-    }
-  }
-  return longest;
-}
-
-class P6Turns : public testing::TestWithParam<std::tuple<LoadPolicyKind, int32_t>> {};
-INSTANTIATE_TEST_SUITE_P(PoliciesAndMemory, P6Turns,
-                         testing::Combine(testing::Values(LoadPolicyKind::kBlocking,
-                                                          LoadPolicyKind::kOverlapped),
-                                          testing::Values(0, 1)));
-
-TEST_P(P6Turns, NobodyStandsStillForMuchLongerThanThePatience) {
-  const auto [policy, places_in_memory] = GetParam();
-  const Scenario scenario = ScenarioOfTurns(policy, places_in_memory);
-  const Outcome outcome = RunByTime(scenario);
-  ASSERT_FALSE(outcome.violation.has_value()) << *outcome.violation;
-  EXPECT_EQ(outcome.completed, 33);
-  EXPECT_EQ(outcome.suspensions, 0);
-  // The patience, a slice, a copy there and back, and the steps that were under way.
-  EXPECT_LT(LongestStill(outcome, scenario), kMillisecond * 80);
-  Scenario without = scenario;
-  without.engine.limits.turn_patience = Duration{};
-  const Outcome in_line = RunByTime(without);
-  ASSERT_FALSE(in_line.violation.has_value()) << *in_line.violation;
-  EXPECT_GT(LongestStill(in_line, without), kMillisecond * 100);
 }
 
 TEST(P7, ALoadThatNobodyWaitsForIsDroppedBeforeItIsCopied) {

@@ -1,0 +1,138 @@
+// P6 where adapters take turns: how long a request stands still, in a history written by hand and
+// in drawn ones.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "sim/hand_written_for_test.h"
+#include "sim/random.h"
+
+namespace weft::sim {
+namespace {
+
+using adapter::LoadPolicyKind;
+
+constexpr Duration kPatience = kMillisecond * 40;
+constexpr Duration kSlice = kMillisecond * 10;
+constexpr Duration kStep = kMillisecond * 2;
+
+/// The first one's requests come so often, and take so long, that its adapter would never be idle;
+/// the other's come together. Both adapters fit in turns only.
+Scenario ScenarioOfTurns(LoadPolicyKind policy, int32_t places_in_memory) {
+  Scenario scenario = PlentifulScenario(policy);
+  scenario.engine.limits.turn_patience = kPatience;
+  scenario.engine.limits.turn_slice = kSlice;
+  scenario.engine.limits.max_adapters_per_step = 1;
+  LimitAdapterPages(scenario, places_in_memory * ImagePages());
+  scenario.engine.max_steps_in_flight = 2;
+  scenario.step.step = kStep;
+  AddLoadedAdapter(scenario, "A");
+  AddLoadedAdapter(scenario, "B");
+  const Duration begin = kMillisecond * 1000;
+  for (int32_t i = 0; i < 30; ++i) {
+    AddRequest(scenario, begin + kMillisecond * 10 * i, "A", Prompt(10), 60);
+  }
+  for (int32_t i = 0; i < 3; ++i) {
+    AddRequest(scenario, begin + kMillisecond * 5, "B", Prompt(10), 60);
+  }
+  return scenario;
+}
+
+/// The longest that a request stood still: before its first token, or between two.
+Duration LongestStill(const Outcome& outcome, const Scenario& scenario) {
+  Duration longest{};
+  for (const Action& action : scenario.actions) {
+    if (action.kind != Action::Kind::kRequest) continue;
+    Duration last = action.at;
+    for (const Duration time :
+         outcome.request_records[static_cast<size_t>(action.request)].token_times) {
+      longest = std::max(longest, time - last);
+      last = time;
+    }
+  }
+  return longest;
+}
+
+class P6Turns : public testing::TestWithParam<std::tuple<LoadPolicyKind, int32_t>> {};
+INSTANTIATE_TEST_SUITE_P(PoliciesAndMemory, P6Turns,
+                         testing::Combine(testing::Values(LoadPolicyKind::kBlocking,
+                                                          LoadPolicyKind::kOverlapped),
+                                          testing::Values(0, 1)));
+
+TEST_P(P6Turns, NobodyStandsStillForMuchLongerThanThePatience) {
+  const auto [policy, places_in_memory] = GetParam();
+  const Scenario scenario = ScenarioOfTurns(policy, places_in_memory);
+  const Outcome outcome = RunByTime(scenario);
+  ASSERT_FALSE(outcome.violation.has_value()) << *outcome.violation;
+  EXPECT_EQ(outcome.completed, 33);
+  EXPECT_EQ(outcome.suspensions, 0);
+  // The patience, a slice, a copy there and back, and the steps that were under way.
+  EXPECT_LT(LongestStill(outcome, scenario), kMillisecond * 80);
+  Scenario without = scenario;
+  without.engine.limits.turn_patience = Duration{};
+  const Outcome in_line = RunByTime(without);
+  ASSERT_FALSE(in_line.violation.has_value()) << *in_line.violation;
+  EXPECT_GT(LongestStill(in_line, without), kMillisecond * 100);
+}
+
+struct Crowd {
+  int32_t adapters = 0;
+  int32_t places = 0;
+  Scenario scenario;
+};
+
+/// More adapters than places, whose images are in host memory, and requests that come as they like.
+Crowd DrawCrowd(uint64_t seed) {
+  Random random(Random::Mix(seed));
+  Crowd crowd;
+  crowd.adapters = random.Between(2, 8);
+  crowd.places = random.Between(1, std::min(3, crowd.adapters - 1));
+  Scenario& scenario = crowd.scenario;
+  scenario = PlentifulScenario(LoadPolicyKind::kOverlapped);
+  scenario.seed = seed;
+  scenario.engine.limits.turn_patience = kPatience;
+  scenario.engine.limits.turn_slice = kSlice;
+  scenario.engine.limits.max_adapters_per_step = crowd.places;
+  LimitAdapterPages(scenario, random.Between(0, 1) * crowd.places * ImagePages());
+  scenario.engine.max_steps_in_flight = random.Between(1, 2);
+  scenario.engine.page_count = 4000;
+  scenario.step.step = kStep;
+  for (int32_t i = 0; i < crowd.adapters; ++i) AddLoadedAdapter(scenario, std::to_string(i));
+  const int32_t requests = random.Between(crowd.adapters, 50);
+  for (int32_t i = 0; i < requests; ++i)
+    AddRequest(scenario, kMillisecond * random.Between(1000, 1300),
+               std::to_string(random.Between(0, crowd.adapters - 1)), Prompt(random.Between(2, 20)),
+               random.Between(1, 70));
+  return crowd;
+}
+
+/// A step under way, an image's copy, and the first token behind it.
+Duration TimeToBegin(const Scenario& scenario) {
+  return 4 * kStep + ImagePages() * scenario.io.copy_page;
+}
+
+TEST(P6DrawnTurns, NobodyStandsStillForLongerThanThePatienceAndATurnOfEverybody) {
+  int64_t pauses = 0;
+  double longest_of_bound = 0;
+  for (uint64_t seed = 0; seed < 400; ++seed) {
+    const Crowd crowd = DrawCrowd(seed);
+    const Outcome outcome = RunByTime(crowd.scenario);
+    ASSERT_FALSE(outcome.violation.has_value()) << seed << ": " << *outcome.violation;
+    ASSERT_EQ(outcome.completed, std::ssize(crowd.scenario.requests)) << seed;
+    ASSERT_EQ(outcome.suspensions, 0) << seed;
+    const Duration turn = kSlice + TimeToBegin(crowd.scenario);
+    const int32_t turns = (crowd.adapters + crowd.places - 1) / crowd.places;
+    const Duration bound = kPatience + turns * turn;
+    const Duration longest = LongestStill(outcome, crowd.scenario);
+    ASSERT_LE(longest, bound) << "seed " << seed << ": " << Seconds(longest) << " s for "
+                              << crowd.adapters << " adapters and " << crowd.places << " places";
+    longest_of_bound = std::max(longest_of_bound, Seconds(longest) / Seconds(bound));
+    pauses += outcome.pauses;
+  }
+  std::printf("%ld pauses; at most %.2f of the bound\n", pauses, longest_of_bound);
+  EXPECT_GT(pauses, 400);
+}
+
+}  // namespace
+}  // namespace weft::sim
