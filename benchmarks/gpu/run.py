@@ -3,9 +3,10 @@
 
     run.py --bundle DIR [--work DIR] [--output FILE] [SECTION ...]
 
-Sections (all by default, each can be run alone): steps (times of single steps), none (workload W1 without adapters),
-shared (W1, 16 adapters in the pool that KV uses), slots (W1 with adapter memory for eight). Each W1 section runs the
-workload twice on one server, cold and warm, for each policy of --policies. Makes what it needs under --work: a model
+Sections (all by default, each can be run alone): tests (the test programs, which device_tests.py says how to install;
+under compute-sanitizer with --sanitizer), steps (times of single steps), none (workload W1 without adapters), shared
+(W1, 16 adapters in the pool that KV uses), slots (W1 with adapter memory for eight). Each W1 section runs the workload
+twice on one server, cold and warm, for each policy of --policies. Makes what it needs under --work: a model
 directory without weights (they are drawn from a seed) and 16 adapters of rank 128 (21 GB). Writes a line of JSON for
 every run to --output, and prints a table.
 """
@@ -19,6 +20,7 @@ import time
 import urllib.request
 
 import copy_overlap
+import device_tests
 
 VOCABULARY = 128256
 ADAPTERS = 16
@@ -74,6 +76,8 @@ class Bench:
         self.output = options.output
         self.policies = options.policies.split(",")
         self.chunk = options.chunked_prefill_size
+        self.sanitizer = options.sanitizer
+        self.shards = options.shards
         self.workload = str(pathlib.Path(__file__).resolve().parent.parent / "workloads" / "w1.toml")
         self.rows = []
         self.failures = []
@@ -90,6 +94,18 @@ class Bench:
         subprocess.run([self.weft, "make", "adapter", str(self.work / "adapters"), "--model", str(self.work / "model"),
                         "--rank", "128", "--alpha", "256", "--count", str(ADAPTERS), "--name", "w1"], check=True)
         print(f"{ADAPTERS} adapters written in {time.monotonic() - begin:.1f} s", flush=True)
+
+    def tests(self):
+        try:
+            summaries = device_tests.run(self.bundle, self.sanitizer, self.shards)
+        except device_tests.NotInstalled as error:
+            sys.exit(str(error))
+        for summary in summaries:
+            print(device_tests.describe(summary), flush=True)
+            self.record({"section": "tests", **summary})
+            self.failures += device_tests.failures(summary)
+        if self.failures:
+            sys.exit("\n".join(self.failures))  # Figures of what computes wrongly mean nothing.
 
     def steps(self):
         program = self.bundle / "bin" / "weft_step_benchmark"
@@ -175,13 +191,15 @@ class Bench:
 
 
 def main():
-    sections = ["steps", "none", "shared", "slots"]
+    sections = ["tests", "steps", "none", "shared", "slots"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=pathlib.Path, required=True)
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("/tmp/weft-gpu-benchmark"))
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("gpu-benchmark.jsonl"))
     parser.add_argument("--policies", default="blocking,overlapped")
     parser.add_argument("--chunked-prefill-size", default="2048")
+    parser.add_argument("--sanitizer", choices=["memcheck", "racecheck"], help="run the tests under compute-sanitizer")
+    parser.add_argument("--shards", type=int, default=1, help="processes that run the tests of a program side by side")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(sections))
     options = parser.parse_args()
     if unknown := set(options.sections) - set(sections):

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "adapter/memory_files_for_test.h"
+#include "base/source_folder_for_test.h"
 #include "checkpoint/model_files.h"
 
 namespace weft::adapter {
@@ -266,7 +267,7 @@ TEST_F(ImageReadTest, ATileThatNoPageHoldsIsRefusedWhenItIsOpened) {
 
 /// Against checkpoint's own reading of what PEFT wrote.
 TEST(ImageReadReference, ReadsWhatPeftWrote) {
-  const std::string data = std::string(WEFT_SOURCE_DIR) + "/tests/data";
+  const std::string data = SourceFolder() + "/tests/data";
   FileSystem& files = LocalFiles();
   const SteadyClock clock;
   int read = 0;

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <set>
 
+#include "base/source_folder_for_test.h"
 #include "bench/arrivals.h"
 #include "bench/prompt_text.h"
 #include "bench/reference_vectors.h"
@@ -141,7 +142,7 @@ TEST(DatasetsTest, W1SendsItsKnownTokens) {
 }
 
 TEST(DatasetsTest, ConversationsAreUsedAsBenchServingDoes) {
-  const std::string path = std::string(WEFT_SOURCE_DIR) + "/tests/data/bench/sharegpt.json";
+  const std::string path = SourceFolder() + "/tests/data/bench/sharegpt.json";
   const SpellingTokenizer tokenizer(1);
   simdjson::dom::parser parser;
   for (const auto expected : Elements(ReadVectors(parser, "conversations.json"))) {

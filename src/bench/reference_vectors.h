@@ -6,11 +6,13 @@
 #include <string>
 #include <vector>
 
+#include "base/source_folder_for_test.h"
+
 namespace weft::bench {
 
 /// tests/data/bench/NAME, as tests/reference/make_bench_vectors.py wrote it. For tests.
 inline simdjson::dom::element ReadVectors(simdjson::dom::parser& parser, const std::string& name) {
-  return parser.load(std::string(WEFT_SOURCE_DIR) + "/tests/data/bench/" + name).value();
+  return parser.load(SourceFolder() + "/tests/data/bench/" + name).value();
 }
 
 inline std::vector<simdjson::dom::element> Elements(simdjson::dom::element list) {

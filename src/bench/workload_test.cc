@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/source_folder_for_test.h"
 
 namespace weft::bench {
 namespace {
@@ -55,8 +56,8 @@ TEST(WorkloadTest, ErrorsNameTheFileAndThePlace) {
 
 TEST(WorkloadTest, EveryShippedDefinitionParses) {
   int files = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(std::string(WEFT_SOURCE_DIR) +
-                                                               "/benchmarks/workloads")) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator(SourceFolder() + "/benchmarks/workloads")) {
     const auto text = LocalFiles().ReadText(entry.path().string());
     ASSERT_TRUE(text.ok());
     const auto workload = ParseWorkload(*text, entry.path().string());

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/file.h"
+#include "base/source_folder_for_test.h"
 #include "checkpoint/gguf_model.h"
 #include "checkpoint/json_object.h"
 #include "checkpoint/model_files.h"
@@ -17,7 +18,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-const std::string kData = std::string(WEFT_SOURCE_DIR) + "/tests/data";
+const std::string kData = SourceFolder() + "/tests/data";
 
 /// Builds GGUF bytes by hand.
 class Bytes3 {

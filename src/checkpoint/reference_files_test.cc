@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/file.h"
+#include "base/source_folder_for_test.h"
 #include "checkpoint/adapter_reads.h"
 #include "checkpoint/config_json.h"
 #include "checkpoint/json_object.h"
@@ -22,7 +23,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-const std::string kData = std::string(WEFT_SOURCE_DIR) + "/tests/data";
+const std::string kData = SourceFolder() + "/tests/data";
 
 std::vector<std::string> Folders(const std::string& path) {
   auto names = LocalFiles().ListFolders(path);

@@ -8,6 +8,7 @@
 #include <limits>
 #include <set>
 
+#include "base/source_folder_for_test.h"
 #include "base/thread_role.h"
 #include "engine/served_model_for_test.h"
 
@@ -223,7 +224,7 @@ TEST(P1DeathTest, ReadingAFileOnTheEngineThreadAborts) {
   EXPECT_DEATH(
       {
         const EngineThreadScope scope;
-        (void)LocalFiles().ReadText(WEFT_SOURCE_DIR "/CMakeLists.txt");
+        (void)LocalFiles().ReadText(SourceFolder() + "/CMakeLists.txt");
       },
       "P1");
 }
@@ -233,7 +234,7 @@ TEST(P1DeathTest, TheEngineThreadIsMarkedAsOne) {
       {
         ServedModel served({});
         served.engine().ListAdapters([](const std::vector<AdapterInfo>&) {
-          (void)LocalFiles().ReadText(WEFT_SOURCE_DIR "/CMakeLists.txt");
+          (void)LocalFiles().ReadText(SourceFolder() + "/CMakeLists.txt");
         });
         std::this_thread::sleep_for(std::chrono::seconds(10));
       },

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "base/file.h"
+#include "base/source_folder_for_test.h"
 #include "checkpoint/model_files.h"
 #include "device/device_for_test.h"
 
@@ -30,7 +31,7 @@ class ModelExecutorTest : public ::testing::TestWithParam<Choice> {
  protected:
   ModelExecutorTest()
       : files_(std::move(
-            checkpoint::OpenModel(LocalFiles(), WEFT_SOURCE_DIR "/tests/data/models/llama")
+            checkpoint::OpenModel(LocalFiles(), SourceFolder() + "/tests/data/models/llama")
                 .value())),
         device_(device::CreateDeviceForTest()) {
     model::TransformerOptions options;

@@ -14,6 +14,7 @@
 
 #include "adapter/threaded_adapter_io.h"
 #include "base/file.h"
+#include "base/source_folder_for_test.h"
 #include "checkpoint/model_files.h"
 #include "device/device.h"
 #include "device/device_for_test.h"
@@ -93,7 +94,7 @@ class ServedModel {
   explicit ServedModel(const Setup& setup)
       : setup_(setup),
         files_(std::move(
-            checkpoint::OpenModel(LocalFiles(), WEFT_SOURCE_DIR "/tests/data/models/llama")
+            checkpoint::OpenModel(LocalFiles(), SourceFolder() + "/tests/data/models/llama")
                 .value())),
         device_(device::CreateDeviceForTest()),
         answers_(std::make_shared<Answers>()) {
@@ -106,7 +107,7 @@ class ServedModel {
   void Register(const std::string& name, const std::string& folder) {
     std::promise<bool> done;
     engine_->Post(LoadAdapterMessage{
-        {name, WEFT_SOURCE_DIR "/tests/data/adapters/" + folder, false, false},
+        {name, SourceFolder() + "/tests/data/adapters/" + folder, false, false},
         true,
         [&done](const Result<AdapterInfo>& result) { done.set_value(result.ok()); }});
     ASSERT_TRUE(done.get_future().get());

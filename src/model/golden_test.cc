@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/source_folder_for_test.h"
 #include "checkpoint/model_files.h"
 #include "model/peft_on_disk.h"
 #include "model/test_engine.h"
@@ -17,7 +18,7 @@
 namespace weft::model {
 namespace {
 
-const std::string kData = std::string(WEFT_SOURCE_DIR) + "/tests/data";
+const std::string kData = SourceFolder() + "/tests/data";
 constexpr int32_t kGreedyTokens = 12;
 
 struct Prompt {

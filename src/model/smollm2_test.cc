@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/source_folder_for_test.h"
 #include "checkpoint/model_files.h"
 #include "model/peft_on_disk.h"
 #include "model/test_engine.h"
@@ -17,7 +18,7 @@
 namespace weft::model {
 namespace {
 
-const std::string kRoot = WEFT_SOURCE_DIR;
+const std::string kRoot = SourceFolder();
 /// Where a greedy token leads by less, another order of summing may choose another.
 constexpr double kClearLead = 0.01;
 constexpr double kClearLeadBfloat16 = 1.0;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/source_folder_for_test.h"
 #include "text/utf8.h"
 #include "text/vectors_for_test.h"
 
@@ -78,8 +79,7 @@ TEST(Utf8, DecodesWhatItWrites) {
 }
 
 std::shared_ptr<const Tokenizer> Load(const std::string& name) {
-  const std::string path =
-      std::string(WEFT_SOURCE_DIR) + "/tests/data/tokenizer/small/" + name + ".json";
+  const std::string path = SourceFolder() + "/tests/data/tokenizer/small/" + name + ".json";
   return *Tokenizer::FromTokenizerJson(ReadFileForTest(path), "");
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <simdjson.h>
 
+#include "base/source_folder_for_test.h"
 #include "text/chat_template.h"
 #include "text/gguf_metadata_for_test.h"
 #include "text/json_value.h"
@@ -46,7 +47,7 @@ void Compare(const std::string& file, Show show) {
   WEFT_SKIP_WITHOUT(VocabulariesForTest() + "/templates");
   simdjson::dom::parser parser;
   element root;
-  const std::string path = std::string(WEFT_SOURCE_DIR) + "/tests/data/chat_template/" + file;
+  const std::string path = SourceFolder() + "/tests/data/chat_template/" + file;
   ASSERT_EQ(parser.parse(simdjson::padded_string(ReadFileForTest(path))).get(root),
             simdjson::SUCCESS);
   bool found = false;

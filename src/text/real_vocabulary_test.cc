@@ -5,6 +5,7 @@
 
 #include <sstream>
 
+#include "base/source_folder_for_test.h"
 #include "text/gguf_metadata_for_test.h"
 #include "text/tokenizer.h"
 #include "text/vectors_for_test.h"
@@ -13,7 +14,7 @@ namespace weft::text {
 namespace {
 
 std::string VectorFile(const std::string& name) {
-  return std::string(WEFT_SOURCE_DIR) + "/tests/data/tokenizer/" + name + ".vectors.json";
+  return SourceFolder() + "/tests/data/tokenizer/" + name + ".vectors.json";
 }
 
 std::shared_ptr<const Tokenizer> Load(const std::string& path) {

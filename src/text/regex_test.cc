@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <simdjson.h>
 
+#include "base/source_folder_for_test.h"
 #include "text/json_value.h"
 #include "text/onig_pattern.h"
 #include "text/utf8.h"
@@ -81,8 +82,7 @@ TEST(Regex, BacktracksThroughAMebibyte) {
 // The number and a digest of the characters that each class matches, made with `tokenizers` by
 // tests/reference/make_regex_classes.py.
 TEST(Regex, ClassesHoldTheCharactersThatOnigurumaPutsThere) {
-  const std::string path =
-      std::string(WEFT_SOURCE_DIR) + "/tests/data/tokenizer/regex_classes.json";
+  const std::string path = SourceFolder() + "/tests/data/tokenizer/regex_classes.json";
   simdjson::dom::parser parser;
   simdjson::dom::object classes;
   ASSERT_EQ(parser.parse(simdjson::padded_string(ReadFileForTest(path))).get(classes),

@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "base/source_folder_for_test.h"
 #include "text/vectors_for_test.h"
 
 namespace weft::text {
@@ -14,7 +15,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 std::string SmallFile(const std::string& name) {
-  return std::string(WEFT_SOURCE_DIR) + "/tests/data/tokenizer/small/" + name;
+  return SourceFolder() + "/tests/data/tokenizer/small/" + name;
 }
 
 std::shared_ptr<const Tokenizer> LoadJson(std::string_view json, std::string_view config = "") {
