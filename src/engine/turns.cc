@@ -124,31 +124,39 @@ void Turns::HandOut() {
   Room room = RoomForAll();
   const auto running = static_cast<int32_t>(snapshot_.running.size());
   bool long_one_lacks_room = false;
-  for (const auto& [rank, wanted] : line) {
+  const auto consider = [&](const Rank& rank, const Wanted& wanted) {
     if (room.places == 0) return;
-    const int32_t image = PagesToTake(*wanted->view);
+    const int32_t image = PagesToTake(*wanted.view);
+    const int32_t to_start = wanted.runs() ? 0 : wanted.pages_to_start.value_or(0);
     // Every running sequence may want one more page soon.
-    const int32_t to_start = wanted->runs() ? 0 : wanted->pages_to_start.value_or(0);
-    const int32_t pages = image + to_start;
-    const int32_t growth = wanted->runs() ? 0 : running;
-    const bool fits = image <= room.memory_pages && pages + growth <= room.pool_pages &&
-                      (wanted->runs() || room.sequences > 0);
-    if (wanted->runs()) {
-      if (!fits) continue;
+    const int32_t growth = wanted.runs() ? 0 : running;
+    const bool fits = image <= room.memory_pages && image + to_start + growth <= room.pool_pages;
+    if (wanted.runs()) {
+      if (!fits) return;
     } else if (running > 0 || !holders_.empty()) {
       // What comes free is for who stands still for long, not for who comes behind; but who needs
       // next to nothing, because it paused, may go on.
       if (!fits || (long_one_lacks_room && to_start > 1)) {
         long_one_lacks_room |= rank.group == kPassedOften || rank.group == kStandsLong;
-        continue;
+        return;
       }
     }
-    holders_.insert(wanted->view->version);
+    holders_.insert(wanted.view->version);
     --room.places;
     room.memory_pages -= image;
-    room.pool_pages -= pages;
-    room.sequences -= std::max(1, wanted->running);
+    room.pool_pages -= image + to_start;
+    room.sequences -= std::max(1, wanted.running);
+  };
+  // Where no more sequences may run, nobody pauses for one that could not start; what is left over
+  // brings its image in meanwhile.
+  std::vector<std::pair<Rank, const Wanted*>> left_over;
+  for (const auto& [rank, wanted] : line) {
+    if (wanted->runs() || room.sequences > 0)
+      consider(rank, *wanted);
+    else
+      left_over.emplace_back(rank, wanted);
   }
+  for (const auto& [rank, wanted] : left_over) consider(rank, *wanted);
 }
 
 }  // namespace weft::engine

@@ -179,6 +179,8 @@ TEST_F(TurnsTest, WhereNoMoreSequencesMayRunNobodyPausesForOneThatCannotStart) {
   EXPECT_THAT(Holders(), ElementsAre(1, 3));
   limits_.max_running = 1;
   EXPECT_THAT(Holders(), ElementsAre(1, 2));
+  limits_.max_adapters_per_step = 3;
+  EXPECT_THAT(Holders(), ElementsAre(1, 2, 3));
 }
 
 TEST_F(TurnsTest, AnAdapterThatManyWaitForIsLeasedOnce) {
