@@ -23,7 +23,7 @@ std::optional<std::string> FlagText(const toml::node& node) {
   return std::nullopt;
 }
 
-Result<std::vector<std::string>> FlagValues(std::string_view key, const toml::node& node) {
+Result<std::vector<std::string>> ValuesOf(std::string_view key, const toml::node& node) {
   std::vector<std::string> values;
   const auto take = [&](const toml::node& element) {
     const auto text = FlagText(element);
@@ -38,10 +38,27 @@ Result<std::vector<std::string>> FlagValues(std::string_view key, const toml::no
   }
   if (!good) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     "[bench] {}: must be a string, a number, true or false, or a list of them",
-                     key);
+                     "{}: must be a string, a number, true or false, or a list of them", key);
   }
   return values;
+}
+
+/// `where`: before a key in messages.
+Result<FlagValues> FlagsOf(const toml::table& table, std::string_view where) {
+  FlagValues flags;
+  for (const auto& [key, value] : table) {
+    WEFT_ASSIGN_OR_RETURN(auto values, ValuesOf(fmt::format("{}{}", where, key.str()), value));
+    flags.emplace_back(key.str(), std::move(values));
+  }
+  return flags;
+}
+
+Result<toml::table> ParseToml(std::string_view toml, std::string_view name) {
+  toml::parse_result parsed = toml::parse(toml, name);
+  if (parsed) return std::move(parsed).table();
+  const toml::parse_error& error = parsed.error();
+  return MakeError(ErrorCode::kInvalidArgument, "{}:{}: {}", name, error.source().begin.line,
+                   error.description());
 }
 
 Status AddAdapterGroup(const toml::table& group, std::vector<std::string>& names) {
@@ -68,10 +85,7 @@ Status ReadTables(const toml::table& root, Workload& workload) {
   }
   const toml::table* bench = root["bench"].as_table();
   if (bench == nullptr) return Error{ErrorCode::kInvalidArgument, "the table [bench] is missing"};
-  for (const auto& [key, value] : *bench) {
-    WEFT_ASSIGN_OR_RETURN(auto values, FlagValues(key.str(), value));
-    workload.bench.emplace_back(key.str(), std::move(values));
-  }
+  WEFT_ASSIGN_OR_RETURN(workload.bench, FlagsOf(*bench, "[bench] "));
   const toml::array* groups = root["adapters"].as_array();
   if (groups == nullptr) return OkStatus();
   for (const toml::node& group : *groups) {
@@ -86,17 +100,20 @@ Status ReadTables(const toml::table& root, Workload& workload) {
 }  // namespace
 
 Result<Workload> ParseWorkload(std::string_view toml, std::string_view name) {
-  const toml::parse_result parsed = toml::parse(toml, name);
-  if (!parsed) {
-    const toml::parse_error& error = parsed.error();
-    return MakeError(ErrorCode::kInvalidArgument, "{}:{}: {}", name, error.source().begin.line,
-                     error.description());
-  }
+  WEFT_ASSIGN_OR_RETURN(const toml::table root, ParseToml(toml, name));
   Workload workload;
-  if (const Status status = ReadTables(parsed.table(), workload); !status) {
+  if (const Status status = ReadTables(root, workload); !status) {
     return status.error().WithContext(name);
   }
   return workload;
+}
+
+Result<FlagValues> ParseServeFlags(std::string_view toml, std::string_view name) {
+  WEFT_ASSIGN_OR_RETURN(const toml::table root, ParseToml(toml, name));
+  const toml::table* serve = root["serve"].as_table();
+  auto flags = FlagsOf(serve != nullptr ? *serve : root, serve != nullptr ? "[serve] " : "");
+  if (!flags.ok()) return flags.error().WithContext(name);
+  return flags;
 }
 
 }  // namespace weft::bench

@@ -9,16 +9,22 @@
 
 namespace weft::bench {
 
+/// Flags of a command without dashes, each with its values as on the command line.
+using FlagValues = std::vector<std::pair<std::string, std::vector<std::string>>>;
+
 /// A workload definition (benchmarks/workloads/*.toml): what `weft bench` sends, and what the
 /// server and the adapters it is meant for look like. benchmarks/README.md describes the format.
 struct Workload {
-  /// Flags of `weft bench` without dashes, each with its values as on the command line.
-  std::vector<std::pair<std::string, std::vector<std::string>>> bench;
+  FlagValues bench;  ///< Of `weft bench`.
   /// The names that [[adapters]] stand for: NAME-0, NAME-1, ... of each group.
   std::vector<std::string> adapter_names;
 };
 
 /// Parses TOML; `name` is for messages. Pure.
 Result<Workload> ParseWorkload(std::string_view toml, std::string_view name);
+
+/// The flags of `weft serve` that a TOML file has: in its table [serve], as a workload does, or at
+/// its top. Pure.
+Result<FlagValues> ParseServeFlags(std::string_view toml, std::string_view name);
 
 }  // namespace weft::bench

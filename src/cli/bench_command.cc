@@ -12,6 +12,7 @@
 #include "bench/run_benchmark.h"
 #include "bench/workload.h"
 #include "cli/bench_device_command.h"
+#include "cli/given_flags.h"
 
 namespace weft::cli {
 namespace {
@@ -177,20 +178,7 @@ Status ApplyWorkload(CLI::App& app, BenchFlags& flags) {
   if (flags.workload.empty()) return OkStatus();
   WEFT_ASSIGN_OR_RETURN(const std::string toml, LocalFiles().ReadText(flags.workload));
   WEFT_ASSIGN_OR_RETURN(const bench::Workload workload, bench::ParseWorkload(toml, flags.workload));
-  for (const auto& [key, values] : workload.bench) {
-    CLI::Option* option = app.get_option_no_throw("--" + key);
-    if (option == nullptr || key == "workload") {
-      return MakeError(ErrorCode::kInvalidArgument, "{}: [bench] {}: no such flag of weft bench",
-                       flags.workload, key);
-    }
-    if (option->count() > 0) continue;
-    try {
-      option->add_result(values);
-      option->run_callback();
-    } catch (const CLI::Error& error) {
-      return MakeError(ErrorCode::kInvalidArgument, "{}: [bench] {}", flags.workload, error.what());
-    }
-  }
+  WEFT_RETURN_IF_ERROR(GiveFlags(app, workload.bench, flags.workload + ": [bench] "));
   if (app.count("--lora-name") == 0) flags.options.lora_names = workload.adapter_names;
   return OkStatus();
 }

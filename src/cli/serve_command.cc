@@ -103,7 +103,10 @@ void RegisterServeCommand(CLI::App& weft, int& exit_code) {
   auto options = std::make_shared<ServeOptions>();
   CLI::App* serve = weft.add_subcommand("serve", "Serve a model and its adapters over HTTP");
   AddServeFlags(*serve, *options);
-  serve->callback([serve, options, &exit_code] { exit_code = Serve(*serve, *options); });
+  serve->callback([serve, options, &exit_code] {
+    const Status configured = ApplyConfigFile(*serve, *options);
+    exit_code = configured.ok() ? Serve(*serve, *options) : Fail(configured.error(), 2);
+  });
 }
 
 }  // namespace weft::cli

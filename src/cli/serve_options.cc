@@ -9,10 +9,15 @@
 #include <fstream>
 #include <set>
 
+#include "base/file.h"
+#include "bench/workload.h"
 #include "checkpoint/model_config.h"
+#include "cli/given_flags.h"
 
 namespace weft::cli {
 namespace {
+
+constexpr Bytes kMostConfig = kMiB;
 
 /// Adds an option that WEFT_<NAME> sets as well.
 template <typename T>
@@ -197,7 +202,12 @@ Result<LoraPath> ParseLoraPath(const std::string& entry) {
 }  // namespace
 
 void AddServeFlags(CLI::App& serve, ServeOptions& options) {
-  serve.set_config("--config", "", "Read flags from this TOML file")->type_name("FILE");
+  serve
+      .add_option("--config", options.config,
+                  "Take flags that are given neither here nor by the environment from this TOML "
+                  "file: `port = 8000`, at its top or under [serve]")
+      ->type_name("FILE")
+      ->envname("WEFT_CONFIG");
   AddModelFlags(serve, options);
   AddLoraFlags(serve, options);
   AddServerFlags(serve, options);
@@ -206,6 +216,15 @@ void AddServeFlags(CLI::App& serve, ServeOptions& options) {
       "Examples:\n"
       "  weft serve --model-path MODEL --lora-paths pirate=ADAPTER poet=ADAPTER\n"
       "  weft serve --model-path MODEL --lora-dir ADAPTERS --kv-memory 8GiB --port 8000");
+}
+
+Status ApplyConfigFile(CLI::App& serve, const ServeOptions& options) {
+  if (options.config.empty()) return OkStatus();
+  auto toml = LocalFiles().ReadText(options.config, kMostConfig);
+  if (!toml.ok()) return toml.error().WithContext("--config");
+  auto flags = bench::ParseServeFlags(*toml, options.config);
+  if (!flags.ok()) return flags.error().WithContext("--config");
+  return GiveFlags(serve, *flags, "--config " + options.config + ": ");
 }
 
 Result<std::vector<LoraPath>> ServeOptions::LoraPaths() const {

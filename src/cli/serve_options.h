@@ -24,6 +24,7 @@ struct LoraPath {
 /// `weft serve`'s flags, as they were given; 0 and empty mean "choose". Names are SGLang's where it
 /// has the flag.
 struct ServeOptions {
+  std::string config;  ///< A TOML file with flags.
   std::string model_path;
   std::string served_model_name;
   std::string tokenizer_path;
@@ -73,8 +74,11 @@ struct ServeOptions {
   Result<Bytes> Size(const std::string& text, const char* flag) const;
 };
 
-/// Adds the flags, grouped, each also readable from WEFT_NAME and from --config FILE (TOML).
+/// Adds the flags, grouped, each also readable from WEFT_NAME.
 void AddServeFlags(CLI::App& serve, ServeOptions& options);
+
+/// After parsing: what --config's TOML file says of flags that were not given.
+Status ApplyConfigFile(CLI::App& serve, const ServeOptions& options);
 
 /// What the flags say together that they cannot say alone; names the flag and the mend.
 Status CheckServeOptions(const ServeOptions& options);

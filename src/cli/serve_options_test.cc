@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
+#include <fstream>
 #include <string>
 
 namespace weft::cli {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::Field;
 using ::testing::HasSubstr;
@@ -23,7 +26,8 @@ std::string Complaint(const std::string& arguments) {
   } catch (const CLI::ParseError& error) {
     return error.what();
   }
-  const Status status = CheckServeOptions(options);
+  Status status = ApplyConfigFile(app, options);
+  if (status.ok()) status = CheckServeOptions(options);
   return status.ok() ? "" : status.error().message;
 }
 
@@ -62,6 +66,58 @@ TEST(ServeOptions, FlagsThatContradictOneAnotherAreRefused) {
 
 TEST(ServeOptions, ASizeThatIsNoneIsRefusedWithItsFlag) {
   EXPECT_THAT(Complaint("--model-path m --lora-memory 3parsec"), HasSubstr("--lora-memory"));
+}
+
+/// A file in the tests' own folder that ends with the test.
+class ConfigFile {
+ public:
+  explicit ConfigFile(const std::string& text) { std::ofstream(path_) << text; }
+  ~ConfigFile() { std::filesystem::remove(path_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  const std::string path_ = ::testing::TempDir() + "/weft_serve_options_test.toml";
+};
+
+ServeOptions Parsed(const std::string& arguments) {
+  CLI::App app;
+  ServeOptions options;
+  AddServeFlags(app, options);
+  app.parse(arguments);
+  const Status status = ApplyConfigFile(app, options);
+  EXPECT_TRUE(status.ok()) << status.error().message;
+  return options;
+}
+
+TEST(ServeOptions, WhatTheCommandLineLeavesOutComesFromAFile) {
+  const ConfigFile file(
+      "model-path = 'm'\nport = 30077\nlora-paths = ['a=/a', 'b=/b']\ndeterministic = true\n"
+      "lora-turn-patience = 0.5\n");
+  const ServeOptions options = Parsed("--port 4 --config " + file.path());
+  EXPECT_EQ(options.model_path, "m");
+  EXPECT_EQ(options.port, 4);
+  EXPECT_THAT(options.lora_paths, ElementsAre("a=/a", "b=/b"));
+  EXPECT_TRUE(options.deterministic);
+  EXPECT_EQ(options.lora_turn_patience, 0.5);
+}
+
+TEST(ServeOptions, AWorkloadIsAFileToo) {
+  const ConfigFile file(
+      "name = 'W'\n[serve]\nmodel-path = 'm'\nmax-loras-per-batch = 3\n[bench]\nseed = 1\n");
+  EXPECT_EQ(Parsed("--config " + file.path()).max_loras_per_batch, 3);
+}
+
+TEST(ServeOptions, AFileThatIsWrongIsRefused) {
+  EXPECT_THAT(Complaint("--model-path m --config /does/not/exist"),
+              AllOf(HasSubstr("--config"), HasSubstr("/does/not/exist")));
+  const auto complaint = [](const char* text) {
+    const ConfigFile file(text);
+    return Complaint("--model-path m --config " + file.path());
+  };
+  EXPECT_THAT(complaint("prot = 1"), HasSubstr("prot: no such flag"));
+  EXPECT_THAT(complaint("port = 'x'"), HasSubstr("--port"));
+  EXPECT_THAT(complaint("[serve]\nport = {a = 1}"), HasSubstr("[serve] port: must be"));
+  EXPECT_THAT(complaint("port 1"), HasSubstr(".toml:1: "));
 }
 
 TEST(ServeOptions, AdaptersAreGivenInThreeForms) {
