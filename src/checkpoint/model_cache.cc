@@ -36,8 +36,8 @@ Result<std::string> ResolveModelPath(FileSystem& files, const std::string& path_
   if (slash == name.npos || !IsNamePart(name.substr(0, slash)) ||
       !IsNamePart(name.substr(slash + 1))) {
     return MakeError(ErrorCode::kNotFound,
-                     "'{}' does not exist; give a folder, a .gguf file, or the org/name of a model "
-                     "in the local Hugging Face cache",
+                     "'{}' does not exist; give a path, or the org/name of what is in the local "
+                     "Hugging Face cache",
                      name);
   }
   const std::string folder =

@@ -211,9 +211,10 @@ Status Serving::CheckAdapters() {
   WEFT_ASSIGN_OR_RETURN(adapters_, options_.LoraPaths());
   for (LoraPath& entry : adapters_) {
     WEFT_RETURN_IF_ERROR(adapter::CheckAdapterName(entry.name));
-    WEFT_ASSIGN_OR_RETURN(
-        entry.path,
-        checkpoint::ResolveModelPath(LocalFiles(), entry.path, checkpoint::HuggingFaceCacheRoot()));
+    auto path =
+        checkpoint::ResolveModelPath(LocalFiles(), entry.path, checkpoint::HuggingFaceCacheRoot());
+    if (!path.ok()) return path.error().WithContext("--lora-paths " + entry.name);
+    entry.path = std::move(path).value();
     auto opened =
         checkpoint::OpenAdapter(LocalFiles(), entry.path, files_.config, LimitsOf(options_));
     if (!opened.ok()) return opened.error().WithContext("--lora-paths " + entry.name);
@@ -332,8 +333,10 @@ engine::EngineOptions Serving::MakeEngineOptions() const {
   options.limits.max_adapters_per_step = options_.max_loras_per_batch;
   options.limits.max_prefill_tokens = options_.chunked_prefill_size;
   options.limits.tokens_per_page = kv_.tokens_per_page;
-  options.limits.adapter_page_limit = static_cast<int32_t>(std::min<Bytes>(
-      *options_.Size(options_.lora_memory, "--lora-memory") / page_bytes, page_count_ - 1));
+  const Bytes lora_memory = *options_.Size(options_.lora_memory, "--lora-memory");
+  if (lora_memory > 0)  // 0 pages would be no limit.
+    options.limits.adapter_page_limit =
+        static_cast<int32_t>(std::clamp<Bytes>(lora_memory / page_bytes, 1, page_count_ - 1));
   options.limits.max_overtakes = options_.lora_max_overtakes;
   // Every turn that needs a load would stop all the others.
   const bool takes_turns = options_.lora_load_policy != "blocking";

@@ -89,11 +89,8 @@ EngineStats Engine::Statistics() {
   stats.pages_adapter_idle = 0;
   for (const adapter::AdapterRecord* record : adapters_.Watched()) {
     if (record->idle_on_device()) stats.pages_adapter_idle += record->image_pages();
-    if (record->ready()) {
-      stats.running_adapters.push_back(record->name);
-    } else if (record->waiting > 0) {
-      stats.waiting_adapters.push_back(record->name);
-    }
+    if (record->users > record->waiting) stats.running_adapters.push_back(record->name);
+    if (record->waiting > 0) stats.waiting_adapters.push_back(record->name);
   }
   stats.adapter_loads_total = adapters_.loads_by_result();
   stats.adapter_evictions_total = adapters_.evictions();

@@ -160,6 +160,7 @@ void Engine::AdapterHostReady(adapter::AdapterRecord& record) {
   std::vector<Sequence*> refused;
   for (auto& [id, sequence] : waiting_) {
     if (sequence->adapter != &record) continue;
+    FitDefault(sequence->request, sequence->prompt_count, &record);
     const int32_t tokens = sequence->prompt_count + sequence->request.max_new_tokens;
     if (!CheckFits(tokens, &record).ok()) refused.push_back(sequence);
   }

@@ -22,6 +22,8 @@ struct GenerationRequest {
       sampling;  ///< `seed` is used only when `has_seed`; else the engine draws one.
   bool has_seed = false;
   int32_t max_new_tokens = 128;
+  /// Nobody asked for so many: fewer where the pool has no room for them.
+  bool max_is_default = false;
   int32_t min_new_tokens = 0;
   bool ignore_eos = false;
   std::vector<TokenId> stop_token_ids;

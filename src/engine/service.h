@@ -44,8 +44,8 @@ struct EngineStats {
   int64_t page_bytes = 0;
   int64_t adapter_host_bytes = 0;
   int32_t max_loras_per_batch = 0;
-  std::vector<std::string> running_adapters;  ///< On the device and ready.
-  std::vector<std::string> waiting_adapters;  ///< Wanted by a request, not ready.
+  std::vector<std::string> running_adapters;  ///< Of requests that run,
+  std::vector<std::string> waiting_adapters;  ///< and of some that wait; an adapter may be both.
   uint64_t prompt_tokens_total = 0;
   uint64_t cached_tokens_total = 0;
   uint64_t generated_tokens_total = 0;
