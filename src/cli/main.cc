@@ -29,7 +29,10 @@ int Run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     std::string command = "weft";
     for (const CLI::App* sub : weft.get_subcommands()) command += " " + sub->get_name();
-    fmt::print(stderr, "{0}: {1} (see {0} --help)\n", command, error.what());
+    std::string what = error.what();
+    if (weft.get_subcommands().empty() && argc > 1 && argv[1][0] != '-')
+      what = fmt::format("'{}' is no command", argv[1]);
+    fmt::print(stderr, "{0}: {1} (see {0} --help)\n", command, what);
     return kUsageError;
   }
   return exit_code;

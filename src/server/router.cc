@@ -109,9 +109,10 @@ HttpResponse WrongMethod(const Route& route, Method method, std::string_view pat
     allowed += ", ";
     allowed += MethodName(route.methods[1]);
   }
+  const std::string given =
+      method == Method::kOther ? "this method" : fmt::format("the method {}", MethodName(method));
   HttpResponse response = ErrorResponse(
-      405, fmt::format("{} does not take the method {}: use {}", path, MethodName(method), allowed),
-      StyleOfPath(path));
+      405, fmt::format("{} does not take {}: use {}", path, given, allowed), StyleOfPath(path));
   response.headers.emplace_back("Allow", allowed);
   return response;
 }
