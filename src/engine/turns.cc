@@ -123,14 +123,15 @@ void Turns::HandOut() {
   std::sort(line.begin(), line.end());
   Room room = RoomForAll();
   const auto running = static_cast<int32_t>(snapshot_.running.size());
+  int32_t promised_pages = 0;  // Of KV, to those that start.
   bool long_one_lacks_room = false;
   const auto consider = [&](const Rank& rank, const Wanted& wanted) {
     if (room.places == 0) return;
     const int32_t image = PagesToTake(*wanted.view);
     const int32_t to_start = wanted.runs() ? 0 : wanted.pages_to_start.value_or(0);
     // Every running sequence may want one more page soon.
-    const int32_t growth = wanted.runs() ? 0 : running;
-    const bool fits = image <= room.memory_pages && image + to_start + growth <= room.pool_pages;
+    const int32_t kv = wanted.runs() ? 0 : running + promised_pages + to_start;
+    const bool fits = image <= room.memory_pages && image + kv <= room.pool_pages;
     if (wanted.runs()) {
       if (!fits) return;
     } else if (running > 0 || !holders_.empty()) {
@@ -144,14 +145,15 @@ void Turns::HandOut() {
     holders_.insert(wanted.view->version);
     --room.places;
     room.memory_pages -= image;
-    room.pool_pages -= image + to_start;
+    room.pool_pages -= image;
     room.sequences -= std::max(1, wanted.running);
+    promised_pages += to_start;
   };
   // Where no more sequences may run, nobody pauses for one that could not start; what is left over
-  // brings its image in meanwhile.
+  // brings its image in meanwhile. A turn that has begun stays, or its copy would be in vain.
   std::vector<std::pair<Rank, const Wanted*>> left_over;
   for (const auto& [rank, wanted] : line) {
-    if (wanted->runs() || room.sequences > 0)
+    if (wanted->runs() || room.sequences > 0 || rank.group == kBegins)
       consider(rank, *wanted);
     else
       left_over.emplace_back(rank, wanted);

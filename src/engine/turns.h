@@ -29,8 +29,8 @@ namespace weft::engine {
 ///
 /// The bound (P6): who is n-th of those that stand still for turn_patience waits for those of the
 /// first two groups, and for at most n slices, copies and first tokens more; but for KV pages and
-/// places among max_running, which come free as sequences end. Where most adapters stand still for
-/// so long, turns go by that alone.
+/// places among max_running, which come free as sequences end, and may go to others meanwhile.
+/// Where most adapters stand still for so long, turns go by that alone.
 class Turns {
  public:
   Turns(const Snapshot& snapshot, const SchedulerLimits& limits);
