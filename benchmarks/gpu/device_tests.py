@@ -9,6 +9,8 @@ import concurrent.futures
 import os
 import pathlib
 import re
+import shutil
+import signal
 import subprocess
 import time
 
@@ -33,6 +35,8 @@ def run(bundle, sanitizer=None, shards=1):
     """A summary of each program: {"program", "passed", "skipped", "failed": [names], "seconds", "findings": {kernel:
     count}, "others_findings": count}. A program that did not end well without naming a test has failed as itself."""
     programs = SANITIZED if sanitizer else PROGRAMS
+    if sanitizer and shutil.which("compute-sanitizer") is None:
+        raise NotInstalled("compute-sanitizer is not on the path; it comes with CUDA's toolkit")
     for program in programs:
         if not (bundle / "bin" / program).exists():
             raise NotInstalled(f"{bundle / 'bin' / program} is not there: cmake --install build-cuda --component tests "
@@ -59,41 +63,48 @@ def run_shard(path, sanitizer, shard, shards):
     if shards > 1:
         environment |= {"GTEST_TOTAL_SHARDS": str(shards), "GTEST_SHARD_INDEX": str(shard)}
     if sanitizer:
-        command = ["compute-sanitizer", "--tool", sanitizer, *command, f"--gtest_filter={NOT_SANITIZED}"]
-    try:
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              errors="replace", timeout=LIMIT_S)
-    except subprocess.TimeoutExpired as expired:
-        return None, (expired.stdout or b"").decode(errors="replace")
-    return done.returncode, done.stdout
+        command = ["compute-sanitizer", "--tool", sanitizer, "--print-limit", "0", *command,
+                   f"--gtest_filter={NOT_SANITIZED}"]
+    # A session of its own, so that nothing of it is left on the GPU when the time is up.
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          errors="replace", start_new_session=True) as process:
+        try:
+            output, _ = process.communicate(timeout=LIMIT_S)
+            return process.returncode, output
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return None, process.communicate()[0]
 
 
 def add(summary, status, output):
     """Adds what one process printed."""
-    passed = re.findall(r"^\[       OK \] (\S+)", output, re.MULTILINE)
-    skipped = re.findall(r"^\[  SKIPPED \] (\S+) \(", output, re.MULTILINE)
-    failed = set(re.findall(r"^\[  FAILED  \] ([^\s,]+)(?:, where .*)? \(\d+ ms\)", output, re.MULTILINE))
-    begun = re.findall(r"^\[ RUN      \] (\S+)", output, re.MULTILINE)
-    if len(begun) > len(passed) + len(skipped) + len(failed):
-        failed.add(f"{begun[-1]} ({'out of time' if status is None else f'exit status {status}'})")
-    findings = collections.Counter(re.findall(r"^=+ +(?:Error|Warning): Race reported .* at (.+?)\+0x", output,
-                                              re.MULTILINE))
-    findings += collections.Counter(re.findall(r"^=+ +Invalid .*\n=+ +at (.+?)\+0x", output, re.MULTILINE))
-    others = {kernel for kernel in findings if kernel.startswith(OTHERS_KERNELS)}
-    for kernel, count in findings.items():
-        if kernel in others:
-            summary["others_findings"] += count
-        else:
-            summary["findings"][kernel] = summary["findings"].get(kernel, 0) + count
-    reported = re.search(r"^=+ (?:ERROR|RACECHECK) SUMMARY: (\d+)", output, re.MULTILINE)
-    # What the patterns above do not know of.
-    if reported and int(reported[1]) > 0 and not findings:
-        summary["findings"]["unknown"] = summary["findings"].get("unknown", 0) + int(reported[1])
-    if status != 0 and not failed and not findings:
-        failed.add(f"{summary['program']} ({'out of time' if status is None else f'exit status {status}'})")
+    how = "out of time" if status is None else f"exit status {status}"
+    passed = re.findall(r"\[       OK \] (\S+) \(", output)
+    skipped = re.findall(r"\[  SKIPPED \] (\S+) \(", output)
+    failed = set(re.findall(r"\[  FAILED  \] ([^\s,]+)(?:, where .*)? \(\d+ ms\)", output))
+    begun = re.findall(r"\[ RUN      \] (\S+)", output)
+    failed |= {f"{test} ({how})" for test in begun if test not in {*passed, *skipped, *failed}}
+    add_findings(summary, output)
+    if summary["sanitizer"] and not re.search(r"^=+ (?:ERROR|RACECHECK) SUMMARY:", output, re.MULTILINE):
+        failed.add(f"{summary['program']} ({how}): no summary of {summary['sanitizer']}'s")
+    if (status != 0 or not begun) and not failed:
+        failed.add(f"{summary['program']} ({how if begun else 'no test ran'})")
     summary["passed"] += len(passed)
     summary["skipped"] += len(skipped)
     summary["failed"] += sorted(failed)
+
+
+def add_findings(summary, output):
+    """By kernel, others' apart; what no pattern here knows counts as ours."""
+    races = re.findall(r"^=+ +(?:Error|Warning): Race reported .* at (?:void )?(.+?)\+0x", output, re.MULTILINE)
+    accesses = re.findall(r"^=+ +Invalid .*\n=+ +at (?:void )?(.+?)\+0x", output, re.MULTILINE)
+    reported = sum(map(int, re.findall(r"^=+ (?:ERROR|RACECHECK) SUMMARY: (\d+)", output, re.MULTILINE)))
+    unknown = max(reported - len(races) - len(accesses), len(re.findall("Internal Sanitizer Error", output)), 0)
+    for kernel, count in collections.Counter([*races, *accesses, *["unknown"] * unknown]).items():
+        if kernel.startswith(OTHERS_KERNELS):
+            summary["others_findings"] += count
+        else:
+            summary["findings"][kernel] = summary["findings"].get(kernel, 0) + count
 
 
 def describe(summary):

@@ -57,18 +57,32 @@ class DeviceTestsTest(unittest.TestCase):
         cut = PASSED.splitlines(keepends=True)[0]
         self.assertEqual(summary_of(cut, 70)["failed"], ["Gemm.Sums (exit status 70)"])
         self.assertEqual(summary_of(cut, None)["failed"], ["Gemm.Sums (out of time)"])
-        self.assertEqual(summary_of("", 127)["failed"], ["weft_model_test (exit status 127)"])
+        self.assertEqual(summary_of("", 127)["failed"], ["weft_model_test (no test ran)"])
 
     def test_hazards_of_other_libraries_are_counted_apart(self):
-        summary = summary_of(RACE, 9, "racecheck")
-        self.assertEqual(summary["findings"], {"void weft::Ours(int)": 1})
+        summary = summary_of(RACE, 0, "racecheck")
+        self.assertEqual(summary["findings"], {"weft::Ours(int)": 1})
         self.assertEqual(summary["others_findings"], 1)
-        self.assertEqual(device_tests.failures(summary), ["weft_model_test: racecheck found 1 in void weft::Ours(int)"])
+        self.assertEqual(device_tests.failures(summary), ["weft_model_test: racecheck found 1 in weft::Ours(int)"])
+        self.assertEqual(summary_of(RACE, 139, "racecheck")["failed"], ["weft_model_test (exit status 139)"])
 
     def test_findings_of_memcheck_are_failures(self):
-        self.assertEqual(summary_of(MEMCHECK, 1, "memcheck")["findings"], {"weft::Ours(int)": 1})
-        strange = "========= Program hit cudaErrorLaunchFailure\n========= ERROR SUMMARY: 3 errors\n"
-        self.assertEqual(summary_of(strange, 1, "memcheck")["findings"], {"unknown": 3})
+        self.assertEqual(summary_of(MEMCHECK, 0, "memcheck")["findings"], {"weft::Ours(int)": 1})
+        strange = PASSED + "========= Program hit cudaErrorLaunchFailure\n========= ERROR SUMMARY: 3 errors\n"
+        self.assertEqual(summary_of(strange, 0, "memcheck")["findings"], {"unknown": 3})
+        beside = strange + RACE.replace("SUMMARY: 2", "SUMMARY: 3")
+        self.assertEqual(summary_of(beside, 0, "racecheck")["findings"], {"weft::Ours(int)": 1, "unknown": 4})
+
+    def test_a_sanitizer_that_says_nothing_has_failed(self):
+        self.assertEqual(summary_of(PASSED, 0, "memcheck")["failed"],
+                         ["weft_model_test (exit status 0): no summary of memcheck's"])
+        self.assertEqual(summary_of("[  PASSED  ] 0 tests.", 0)["failed"], ["weft_model_test (no test ran)"])
+        inside = PASSED + "========= Internal Sanitizer Error: hardware exception\n========= ERROR SUMMARY: 0 errors\n"
+        self.assertEqual(summary_of(inside, 0, "memcheck")["findings"], {"unknown": 1})
+
+    def test_what_a_test_prints_before_its_result_does_not_hide_it(self):
+        printed = PASSED.replace("[       OK ]", "no newline[       OK ]")
+        self.assertEqual(summary_of(printed)["failed"], [])
 
     def test_programs_run_in_shards_from_the_bundle(self):
         with tempfile.TemporaryDirectory() as folder:
