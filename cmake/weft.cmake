@@ -50,3 +50,11 @@ function(weft_fuzzer name)
       ${found} ${CMAKE_SOURCE_DIR}/tests/corpus/${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 900)
 endfunction()
+
+# Installs a program into bin; further arguments are install's. It finds the other libraries beside it: an RPATH,
+# unlike a RUNPATH, holds for what those libraries need in turn.
+function(weft_install_program name)
+  set_target_properties(${name} PROPERTIES INSTALL_RPATH "$ORIGIN/../lib")
+  target_link_options(${name} PRIVATE -Wl,--disable-new-dtags)
+  install(TARGETS ${name} ${ARGN})
+endfunction()

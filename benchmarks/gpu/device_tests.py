@@ -44,12 +44,16 @@ def run(bundle, sanitizer=None, shards=1):
     return [run_program(bundle / "bin" / program, sanitizer, shards) for program in programs]
 
 
+def new_summary(program, sanitizer):
+    return {"program": program, "sanitizer": sanitizer, "passed": 0, "skipped": 0, "failed": [], "findings": {},
+            "others_findings": 0}
+
+
 def run_program(path, sanitizer, shards):
     begin = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(shards) as threads:
         runs = list(threads.map(lambda shard: run_shard(path, sanitizer, shard, shards), range(shards)))
-    summary = {"program": path.name, "sanitizer": sanitizer, "passed": 0, "skipped": 0, "failed": [], "findings": {},
-               "others_findings": 0}
+    summary = new_summary(path.name, sanitizer)
     for status, output in runs:
         add(summary, status, output)
     summary["seconds"] = round(time.monotonic() - begin, 1)

@@ -178,7 +178,7 @@ Status ApplyWorkload(CLI::App& app, BenchFlags& flags) {
   if (flags.workload.empty()) return OkStatus();
   WEFT_ASSIGN_OR_RETURN(const std::string toml, LocalFiles().ReadText(flags.workload));
   WEFT_ASSIGN_OR_RETURN(const bench::Workload workload, bench::ParseWorkload(toml, flags.workload));
-  WEFT_RETURN_IF_ERROR(GiveFlags(app, workload.bench, flags.workload + ": [bench] "));
+  WEFT_RETURN_IF_ERROR(GiveFlags(app, workload.bench, "workload", flags.workload + ": [bench] "));
   if (app.count("--lora-name") == 0) flags.options.lora_names = workload.adapter_names;
   return OkStatus();
 }

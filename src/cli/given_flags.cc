@@ -2,10 +2,11 @@
 
 namespace weft::cli {
 
-Status GiveFlags(CLI::App& command, const bench::FlagValues& flags, const std::string& where) {
+Status GiveFlags(CLI::App& command, const bench::FlagValues& flags, std::string_view file_flag,
+                 const std::string& where) {
   for (const auto& [key, values] : flags) {
     CLI::Option* option = command.get_option_no_throw("--" + key);
-    if (option == nullptr) {
+    if (option == nullptr || key == file_flag) {
       return MakeError(ErrorCode::kInvalidArgument, "{}{}: no such flag of weft {}", where, key,
                        command.get_name());
     }

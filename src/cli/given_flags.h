@@ -2,15 +2,17 @@
 
 #include <CLI/CLI.hpp>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "bench/workload.h"
 
 namespace weft::cli {
 
-/// Gives each of these flags to a command that was parsed, where neither the command line nor the
-/// environment has it. `where`: before a flag in messages. Refuses flags that the command does not
-/// have.
-Status GiveFlags(CLI::App& command, const bench::FlagValues& flags, const std::string& where);
+/// Gives each of a file's flags to a command that was parsed, where neither the command line nor
+/// the environment has it. `file_flag`: the one that names the file, which names no other. `where`:
+/// before a flag in messages. Refuses flags that the command does not have.
+Status GiveFlags(CLI::App& command, const bench::FlagValues& flags, std::string_view file_flag,
+                 const std::string& where);
 
 }  // namespace weft::cli

@@ -224,7 +224,7 @@ Status ApplyConfigFile(CLI::App& serve, const ServeOptions& options) {
   if (!toml.ok()) return toml.error().WithContext("--config");
   auto flags = bench::ParseServeFlags(*toml, options.config);
   if (!flags.ok()) return flags.error().WithContext("--config");
-  return GiveFlags(serve, *flags, "--config " + options.config + ": ");
+  return GiveFlags(serve, *flags, "config", "--config " + options.config + ": ");
 }
 
 Result<std::vector<LoraPath>> ServeOptions::LoraPaths() const {

@@ -115,6 +115,7 @@ TEST(ServeOptions, AFileThatIsWrongIsRefused) {
     return Complaint("--model-path m --config " + file.path());
   };
   EXPECT_THAT(complaint("prot = 1"), HasSubstr("prot: no such flag"));
+  EXPECT_THAT(complaint("config = 'x'"), HasSubstr("config: no such flag"));
   EXPECT_THAT(complaint("port = 'x'"), HasSubstr("--port"));
   EXPECT_THAT(complaint("[serve]\nport = {a = 1}"), HasSubstr("[serve] port: must be"));
   EXPECT_THAT(complaint("port 1"), HasSubstr(".toml:1: "));

@@ -95,8 +95,8 @@ class Engine {
   void On(const AbortByClientIdMessage& message);
   void On(const DrainMessage& message);
   Status CheckRequest(const GenerationRequest& request) const;
-  /// Tokens of a request that the pool has room for beside its adapter and the pinned ones.
-  int32_t TokensThatFit(const adapter::AdapterRecord* adapter, int32_t more_pinned = 0) const;
+  /// Pages that a request and its adapter may have beside the pinned adapters.
+  int32_t RoomFor(const adapter::AdapterRecord* adapter, int32_t more_pinned = 0) const;
   /// Takes fewer new tokens than max_new_tokens, if that is a default, so that the request fits.
   void FitDefault(GenerationRequest& request, int32_t prompt_tokens,
                   const adapter::AdapterRecord* adapter) const;

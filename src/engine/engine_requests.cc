@@ -112,33 +112,33 @@ Status Engine::CheckRequest(const GenerationRequest& request) const {
   return OkStatus();
 }
 
-int32_t Engine::TokensThatFit(const adapter::AdapterRecord* adapter, int32_t more_pinned) const {
-  const int32_t adapter_pages = adapter == nullptr ? 0 : adapter->image_pages();
+int32_t Engine::RoomFor(const adapter::AdapterRecord* adapter, int32_t more_pinned) const {
   const bool pinned = adapter != nullptr && adapter->pinned;
-  const int32_t pages =
-      pool_.total() - adapters_.PinnedPages() - more_pinned - (pinned ? 0 : adapter_pages);
-  const int64_t tokens = int64_t{std::max(pages, 0)} * options_.limits.tokens_per_page - 1;
-  return static_cast<int32_t>(std::clamp<int64_t>(tokens, 0, options_.context_length));
+  return pool_.total() - adapters_.PinnedPages() - more_pinned +
+         (pinned ? adapter->image_pages() : 0);
 }
 
 void Engine::FitDefault(GenerationRequest& request, int32_t prompt_tokens,
                         const adapter::AdapterRecord* adapter) const {
   if (!request.max_is_default) return;
-  const int32_t left = TokensThatFit(adapter) - prompt_tokens;
+  const int32_t pages = RoomFor(adapter) - (adapter == nullptr ? 0 : adapter->image_pages());
+  const int64_t left = int64_t{pages} * options_.limits.tokens_per_page - 1 - prompt_tokens;
+  const int64_t least = std::max(request.min_new_tokens, 1);
   request.max_new_tokens =
-      std::min(request.max_new_tokens, std::max({left, request.min_new_tokens, 1}));
+      static_cast<int32_t>(std::min<int64_t>(request.max_new_tokens, std::max(left, least)));
 }
 
 Status Engine::CheckFits(int32_t tokens, const adapter::AdapterRecord* adapter,
                          int32_t more_pinned) const {
-  if (tokens <= TokensThatFit(adapter, more_pinned)) return OkStatus();
+  const int32_t adapter_pages = adapter == nullptr ? 0 : adapter->image_pages();
+  const int32_t pages = options_.limits.PagesFor(tokens + 1);
+  const int32_t room = RoomFor(adapter, more_pinned);
+  if (pages + adapter_pages <= room) return OkStatus();
   return MakeError(
       ErrorCode::kInvalidArgument,
       "{} tokens take {} pages and the adapter {}, but the pool has {}{}; ask for fewer "
       "tokens, or start the server with more --kv-memory",
-      tokens, options_.limits.PagesFor(tokens + 1), adapter == nullptr ? 0 : adapter->image_pages(),
-      pool_.total() - adapters_.PinnedPages() - more_pinned,
-      adapters_.PinnedPages() + more_pinned > 0 ? " beside pinned adapters" : "");
+      tokens, pages, adapter_pages, room, room < pool_.total() ? " beside pinned adapters" : "");
 }
 
 void Engine::Refuse(const SubmitMessage& message, const Error& error) {

@@ -100,6 +100,16 @@ TEST_F(TurnsTest, ATurnStaysUntilItsFirstTokenHoweverLongThatTakes) {
   EXPECT_THAT(Holders(), ElementsAre(1, 2));
 }
 
+TEST_F(TurnsTest, WhereNoMoreSequencesMayRunTheCopyForATurnIsNotInVainEither) {
+  snapshot_.running.back().adapter = kBaseModel;
+  snapshot_.adapters[1] = Adapter(2, HostTier::kReady, DeviceTier::kCopying, 1);
+  snapshot_.adapters[1].has_turn = true;
+  AddWaiting(3, 2, kSoon, 1000).has_lease = true;
+  limits_.max_adapters_per_step = 1;
+  limits_.max_running = 1;
+  EXPECT_THAT(Holders(), ElementsAre(2));
+}
+
 TEST_F(TurnsTest, TheCopyForATurnIsNotInVain) {
   snapshot_.running.pop_back();
   snapshot_.adapters[1] = Adapter(2, HostTier::kReady, DeviceTier::kCopying, 1);

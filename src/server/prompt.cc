@@ -66,7 +66,7 @@ ApiStatus CheckLength(const PromptLimits& limits, Prompt& prompt) {
                     context, length + wanted, length, prompt.param, wanted, prompt.param),
         prompt.param);
   }
-  prompt.max_tokens_default = !prompt.sampling.max_new_tokens.has_value();
+  prompt.max_is_default = !prompt.sampling.max_new_tokens.has_value();
   prompt.sampling.max_new_tokens = static_cast<int32_t>(wanted);
   if (prompt.sampling.min_new_tokens > wanted) {
     return BadRequest(fmt::format("{} tokens are asked for at the least, but only {} fit",
@@ -106,7 +106,7 @@ engine::GenerationRequest BuildRequest(const Prompt& prompt, int32_t choice) {
   request.has_seed = prompt.sampling.has_seed;
   // The engine makes at least one token; a Choice that wants none drops it.
   request.max_new_tokens = std::max(prompt.sampling.max_new_tokens.value_or(1), 1);
-  request.max_is_default = prompt.max_tokens_default;
+  request.max_is_default = prompt.max_is_default;
   request.min_new_tokens = prompt.sampling.min_new_tokens;
   request.ignore_eos = prompt.sampling.ignore_eos;
   request.stop_token_ids = prompt.sampling.stop_token_ids;

@@ -32,8 +32,8 @@ struct Prompt {
   bool want_logprobs = false;
   int32_t top_logprobs = 0;
   int32_t prompt_logprobs_from = -1;
-  std::vector<TokenId> tokens;      ///< Filled by PreparePrompt, like the next.
-  bool max_tokens_default = false;  ///< max_new_tokens is what the context leaves.
+  std::vector<TokenId> tokens;  ///< Filled by PreparePrompt, like the next.
+  bool max_is_default = false;  ///< max_new_tokens is what the context leaves.
 };
 
 /// What turns a prompt into tokens and says what fits. Immutable; any thread.

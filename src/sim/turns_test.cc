@@ -18,16 +18,22 @@ constexpr Duration kPatience = kMillisecond * 40;
 constexpr Duration kSlice = kMillisecond * 10;
 constexpr Duration kStep = kMillisecond * 2;
 
-/// The first one's requests come so often, and take so long, that its adapter would never be idle;
-/// the other's come together. Both adapters fit in turns only.
-Scenario ScenarioOfTurns(LoadPolicyKind policy, int32_t places_in_memory) {
+/// Adapters take turns at so many places.
+Scenario TurnsScenario(LoadPolicyKind policy, int32_t places) {
   Scenario scenario = PlentifulScenario(policy);
   scenario.engine.limits.turn_patience = kPatience;
   scenario.engine.limits.turn_slice = kSlice;
-  scenario.engine.limits.max_adapters_per_step = 1;
-  LimitAdapterPages(scenario, places_in_memory * ImagePages());
+  scenario.engine.limits.max_adapters_per_step = places;
   scenario.engine.max_steps_in_flight = 2;
   scenario.step.step = kStep;
+  return scenario;
+}
+
+/// The first one's requests come so often, and take so long, that its adapter would never be idle;
+/// the other's come together. Both adapters fit in turns only.
+Scenario ScenarioOfTurns(LoadPolicyKind policy, int32_t places_in_memory) {
+  Scenario scenario = TurnsScenario(policy, 1);
+  LimitAdapterPages(scenario, places_in_memory * ImagePages());
   AddLoadedAdapter(scenario, "A");
   AddLoadedAdapter(scenario, "B");
   const Duration begin = kMillisecond * 1000;
@@ -82,17 +88,12 @@ TEST_P(P6Turns, NobodyStandsStillForMuchLongerThanThePatience) {
 Scenario DrawBesideTheBaseModel(uint64_t seed) {
   constexpr int32_t kTokens = 30;
   Random random(Random::Mix(seed));
-  Scenario scenario = PlentifulScenario(LoadPolicyKind::kOverlapped);
+  Scenario scenario = TurnsScenario(LoadPolicyKind::kOverlapped, 1);
   scenario.seed = seed;
-  scenario.engine.limits.turn_patience = kPatience;
-  scenario.engine.limits.turn_slice = kSlice;
-  scenario.engine.limits.max_adapters_per_step = 1;
   scenario.engine.limits.max_running = 4;
   scenario.engine.limits.max_overtakes = 4;
   LimitAdapterPages(scenario, ImagePages());
-  scenario.engine.max_steps_in_flight = 2;
   scenario.engine.page_count = 4000;
-  scenario.step.step = kStep;
   for (int32_t i = 0; i < 3; ++i) AddLoadedAdapter(scenario, std::to_string(i));
   const Duration between = kStep * kTokens / 4 * 100 / 95;
   for (Duration at = kMillisecond * 1000; at < kMillisecond * 12'000; at += between)
@@ -127,15 +128,11 @@ Crowd DrawCrowd(uint64_t seed) {
   crowd.adapters = random.Between(2, 8);
   crowd.places = random.Between(1, std::min(3, crowd.adapters - 1));
   Scenario& scenario = crowd.scenario;
-  scenario = PlentifulScenario(LoadPolicyKind::kOverlapped);
+  scenario = TurnsScenario(LoadPolicyKind::kOverlapped, crowd.places);
   scenario.seed = seed;
-  scenario.engine.limits.turn_patience = kPatience;
-  scenario.engine.limits.turn_slice = kSlice;
-  scenario.engine.limits.max_adapters_per_step = crowd.places;
   LimitAdapterPages(scenario, random.Between(0, 1) * crowd.places * ImagePages());
   scenario.engine.max_steps_in_flight = random.Between(1, 2);
   scenario.engine.page_count = 4000;
-  scenario.step.step = kStep;
   for (int32_t i = 0; i < crowd.adapters; ++i) AddLoadedAdapter(scenario, std::to_string(i));
   const int32_t requests = random.Between(crowd.adapters, 50);
   for (int32_t i = 0; i < requests; ++i)

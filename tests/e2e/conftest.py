@@ -71,9 +71,13 @@ def server(start) -> WeftServer:
     return start("--deterministic", "--lora-paths", *ADAPTER_FLAGS)
 
 
+def client_of(server: WeftServer) -> openai.OpenAI:
+    return openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=60)
+
+
 @pytest.fixture(scope="session")
 def client(server) -> openai.OpenAI:
-    return openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=60)
+    return client_of(server)
 
 
 @pytest.hookimpl(hookwrapper=True)

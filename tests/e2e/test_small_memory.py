@@ -6,7 +6,7 @@ import urllib.request
 import openai
 import pytest
 
-from conftest import adapter_path
+from conftest import adapter_path, client_of
 from weft_server import DEVICE
 
 pytestmark = pytest.mark.skipif(DEVICE == "cuda", reason="one page of a GPU's pool holds more than this model's context")
@@ -25,7 +25,7 @@ def pool_tokens(small):
 
 @pytest.fixture(scope="module")
 def small_client(small):
-    return openai.OpenAI(base_url=small.url + "/v1", api_key="none", max_retries=0, timeout=60)
+    return client_of(small)
 
 
 def fill(client, model):
@@ -55,7 +55,6 @@ def test_idle_adapters_do_not_count_as_running(small, small_client):
 
 
 def test_adapter_memory_below_a_page_holds_no_adapter(start):
-    server = start("--lora-memory", "1KiB", *ADAPTER)
-    client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=60)
+    client = client_of(start("--lora-memory", "1KiB", *ADAPTER))
     with pytest.raises(openai.BadRequestError, match="start the server with more --lora-memory"):
         client.completions.create(model="r8", prompt="hi", max_tokens=2)

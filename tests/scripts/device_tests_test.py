@@ -37,8 +37,7 @@ MEMCHECK = """[ RUN      ] Gemm.Sums
 
 
 def summary_of(output, status=0, sanitizer=None):
-    summary = {"program": "weft_model_test", "sanitizer": sanitizer, "passed": 0, "skipped": 0, "failed": [],
-               "findings": {}, "others_findings": 0, "seconds": 1.5}
+    summary = {**device_tests.new_summary("weft_model_test", sanitizer), "seconds": 1.5}
     device_tests.add(summary, status, output)
     return summary
 
