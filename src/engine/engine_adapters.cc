@@ -167,7 +167,7 @@ void Engine::AdapterHostReady(adapter::AdapterRecord& record) {
   for (Sequence* sequence : refused) {
     Finish(
         *sequence,
-        engine::Finish{FinishType::kError, -1,
+        engine::Finish{FinishType::kError,
                        MakeError(ErrorCode::kInvalidArgument,
                                  "the request and adapter '{}' ({} pages) together do not fit the "
                                  "pool of {} pages; ask for fewer tokens, or start the server with "
@@ -190,7 +190,7 @@ void Engine::AdapterFailed(adapter::AdapterRecord& record, const Error& error) {
     if (sequence->adapter == &record) failed.push_back(sequence);
   }
   for (Sequence* sequence : failed) {
-    Finish(*sequence, engine::Finish{FinishType::kError, -1, error});
+    Finish(*sequence, engine::Finish{FinishType::kError, error});
   }
 }
 

@@ -144,7 +144,7 @@ Status Engine::CheckFits(int32_t tokens, const adapter::AdapterRecord* adapter,
 void Engine::Refuse(const SubmitMessage& message, const Error& error) {
   RequestEvent event;
   event.id = message.id;
-  event.finish = engine::Finish{FinishType::kError, -1, error};
+  event.finish = engine::Finish{FinishType::kError, error};
   ++statistics_.stats().requests_total["error"];
   outbox_[message.sink].push_back(std::move(event));
 }
@@ -186,7 +186,7 @@ void Engine::On(const AbortMessage& message) {
   const auto found = sequences_.find(message.id);
   if (found == sequences_.end() || found->second->state == SequenceState::kEnding) return;
   if (message.stop_string) {
-    Finish(*found->second, engine::Finish{FinishType::kStop, -1, {}});
+    Finish(*found->second, engine::Finish{FinishType::kStop});
   } else {
     Abort(*found->second);
   }
@@ -215,8 +215,7 @@ void Engine::On(const DrainMessage&) {
 
 void Engine::Abort(Sequence& sequence) {
   if (sequence.state == SequenceState::kEnding) return;
-  Finish(sequence,
-         engine::Finish{FinishType::kAbort, -1, MakeError(ErrorCode::kCancelled, "aborted")});
+  Finish(sequence, engine::Finish{FinishType::kAbort, MakeError(ErrorCode::kCancelled, "aborted")});
 }
 
 void Engine::SetState(Sequence& sequence, SequenceState state) {

@@ -312,7 +312,7 @@ void Engine::On(StepDone message) {
   } else {
     for (const Plan::Slice& slice : step.slices) {
       if (Sequence* sequence = WithKv(slice.id))
-        Finish(*sequence, engine::Finish{FinishType::kError, -1, message.status.error()});
+        Finish(*sequence, engine::Finish{FinishType::kError, message.status.error()});
     }
   }
   for (const auto& [id, sequence] : std::map(ending_)) {
@@ -359,7 +359,7 @@ void Engine::CollectToken(Sequence& sequence, const ops::SampledToken& sample) {
     const std::string with =
         sequence.adapter == nullptr ? "" : " with adapter '" + sequence.adapter->name + "'";
     Finish(sequence,
-           engine::Finish{FinishType::kError, -1,
+           engine::Finish{FinishType::kError,
                           MakeError(ErrorCode::kInternal,
                                     "the model{} gave no usable logits after {} tokens (NaN or "
                                     "infinity); check its weights, or try --dtype float32",
@@ -388,13 +388,13 @@ void Engine::CollectToken(Sequence& sequence, const ops::SampledToken& sample) {
   const bool stops = is_among(sequence.request.stop_token_ids) ||
                      (!sequence.request.ignore_eos && is_among(config_.end_tokens));
   if (stops) {
-    Finish(sequence, engine::Finish{FinishType::kStop, sample.token, {}}, std::move(event));
+    Finish(sequence, engine::Finish{FinishType::kStop, {}, sample}, std::move(event));
     return;
   }
   sequence.tokens->push_back(sample.token);
   event.tokens.push_back(sample);
   if (sequence.generated() >= sequence.request.max_new_tokens) {
-    Finish(sequence, engine::Finish{FinishType::kLength, -1, {}}, std::move(event));
+    Finish(sequence, engine::Finish{FinishType::kLength}, std::move(event));
     return;
   }
   Emit(sequence, std::move(event));

@@ -172,9 +172,11 @@ TEST(P4, AStopTokenEndsARequestWithTwoStepsInFlight) {
   const Answer answer = served.answers().Wait(id);
   ASSERT_TRUE(answer.finish.has_value());
   EXPECT_EQ(answer.finish->type, FinishType::kStop);
-  EXPECT_EQ(answer.finish->matched_token, stop);
+  ASSERT_TRUE(answer.finish->matched.has_value());
+  EXPECT_EQ(answer.finish->matched->token, stop);
   size_t first = 0;
   while (whole.tokens[first].token != stop) ++first;
+  EXPECT_EQ(answer.finish->matched->logprob, whole.tokens[first].logprob);
   EXPECT_EQ(answer.tokens.size(), first);
   ExpectSame(served.answers().Wait(other), Alone()[1]);
   EXPECT_EQ(served.answers().events_after_last(), 0);

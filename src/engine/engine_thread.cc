@@ -111,7 +111,7 @@ RequestId EngineThread::Submit(GenerationRequest request, std::shared_ptr<EventS
   RequestEvent event;
   event.id = id;
   event.finish = Finish{
-      FinishType::kError, -1,
+      FinishType::kError,
       MakeError(ErrorCode::kResourceExhausted, "the engine's inbox is full; try again later")};
   std::vector<RequestEvent> events;
   events.push_back(std::move(event));

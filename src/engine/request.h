@@ -37,9 +37,10 @@ enum class FinishType : uint8_t { kStop, kLength, kAbort, kError };
 
 struct Finish {
   FinishType type = FinishType::kStop;
-  TokenId matched_token =
-      -1;       ///< For kStop: the end or stop token, which is not part of the output.
   Error error;  ///< For kError (refused or failed), and why for kAbort.
+  /// For kStop: the end or stop token, with its log-probability when asked for. It is not part of
+  /// the text.
+  std::optional<ops::SampledToken> matched;
 };
 
 /// What happened to one request in one step.

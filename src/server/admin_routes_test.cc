@@ -150,9 +150,8 @@ TEST(ControlRoutes, HealthGenerateAsksTheEngineForAToken) {
   EXPECT_EQ(silent->whole->status, 503);
   EXPECT_EQ(harness.shard.events->active(), 0U);
   auto busy = harness.Send(kGet, "/health_generate");
-  harness.Emit(
-      2, "",
-      engine::Finish{engine::FinishType::kError, -1, {ErrorCode::kResourceExhausted, "full"}});
+  harness.Emit(2, "",
+               engine::Finish{engine::FinishType::kError, {ErrorCode::kResourceExhausted, "full"}});
   EXPECT_EQ(busy->whole->status, 200);
 }
 

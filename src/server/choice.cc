@@ -35,7 +35,7 @@ ChoiceDelta Choice::Consume(engine::RequestEvent& event) {
   if (prompt_.sampling.max_new_tokens == 0) {  // Only the prompt's log-probabilities are wanted.
     event.tokens.clear();
     if (event.finish && event.finish->type == engine::FinishType::kStop)
-      event.finish = engine::Finish{engine::FinishType::kLength, -1, {}};
+      event.finish = engine::Finish{engine::FinishType::kLength};
   }
   for (const ops::SampledToken& token : event.tokens) {
     ConsumeToken(token, delta);
@@ -46,9 +46,13 @@ ChoiceDelta Choice::Consume(engine::RequestEvent& event) {
   return delta;
 }
 
-void Choice::ConsumeToken(const ops::SampledToken& token, ChoiceDelta& delta) {
+void Choice::AddToken(const ops::SampledToken& token) {
   output_ids_.push_back(token.token);
   if (prompt_.want_logprobs) logprobs_.push_back(token);
+}
+
+void Choice::ConsumeToken(const ops::SampledToken& token, ChoiceDelta& delta) {
+  AddToken(token);
   std::string text = detokenizer_.Append(token.token);
   // As vLLM: no stop string is looked for before the least number of tokens is there.
   if (static_cast<int32_t>(output_ids_.size()) <= prompt_.sampling.min_new_tokens) {
@@ -75,8 +79,9 @@ void Choice::Finish(const engine::Finish& finish, ChoiceDelta& delta) {
   ChoiceFinish mine;
   switch (finish.type) {
     case engine::FinishType::kStop:
-      mine.matched_token = finish.matched_token;
-      if (finish.matched_token >= 0) output_ids_.push_back(finish.matched_token);
+      if (!finish.matched) break;
+      mine.matched_token = finish.matched->token;
+      AddToken(*finish.matched);
       break;
     case engine::FinishType::kLength:
       mine.type = ChoiceFinish::Type::kLength;

@@ -51,7 +51,7 @@ class Choice {
   const Prompt& prompt() const { return prompt_; }
   const std::string& text() const { return text_; }
   const std::vector<TokenId>& output_ids() const { return output_ids_; }
-  /// Of output_ids, when asked for; the matched end token has none.
+  /// One for each of output_ids, when asked for.
   const std::vector<ops::SampledToken>& logprobs() const { return logprobs_; }
   const std::vector<ops::SampledToken>& prompt_logprobs() const { return prompt_logprobs_; }
   int32_t cached_tokens() const { return cached_tokens_; }
@@ -60,6 +60,7 @@ class Choice {
   void set_latency(Duration latency) { latency_ = latency; }
 
  private:
+  void AddToken(const ops::SampledToken& token);
   void ConsumeToken(const ops::SampledToken& token, ChoiceDelta& delta);
   void Finish(const engine::Finish& finish, ChoiceDelta& delta);
 

@@ -51,7 +51,7 @@ void EventRouter::AbortAll(const Error& reason) {
     service_.Abort(id);
     engine::RequestEvent event;
     event.id = id;
-    event.finish = engine::Finish{engine::FinishType::kAbort, -1, reason};
+    event.finish = engine::Finish{engine::FinishType::kAbort, reason};
     entry.listener->OnEvent(event, entry.tag);
   }
 }

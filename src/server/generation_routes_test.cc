@@ -84,7 +84,7 @@ TEST(GenerateRoute, StopStringAcrossTokensEndsTextIdsAndTheEnginesRequest) {
               HasSubstr(R"("text":"ok","output_ids":[111,107,69,78,68],"meta_info":{"id":"r",)"
                         R"("finish_reason":{"type":"stop","matched":"END"})"));
   EXPECT_THAT(reply->whole->body, HasSubstr(R"("completion_tokens":5)"));
-  harness.Emit(0, "z", engine::Finish{engine::FinishType::kAbort, -1, {}});  // Nobody listens.
+  harness.Emit(0, "z", engine::Finish{engine::FinishType::kAbort});  // Nobody listens.
 }
 
 TEST(GenerateRoute, HalfStopStringIsTextAfterAll) {
@@ -137,11 +137,19 @@ TEST(GenerateRoute, LogprobsAreTriples) {
                         R"("output_top_logprobs":[[[-0.25,112,"p"]]],)"));
 }
 
+TEST(GenerateRoute, TheEndTokenHasItsLogprobAsTheOthers) {
+  RouteHarness harness;
+  auto reply = harness.Post("/generate", R"({"text": "hi", "return_logprob": true})");
+  harness.Emit(0, "o", RouteHarness::Stop(257));
+  EXPECT_THAT(reply->whole->body, HasSubstr(R"("output_ids":[111,257])"));
+  EXPECT_THAT(reply->whole->body, HasSubstr(R"("output_token_logprobs":[[-0.5,111,null],)"
+                                            R"([-0.125,257,null]])"));
+}
+
 TEST(GenerateRoute, ErrorsBeforeAnyTokenHaveTheirStatus) {
   RouteHarness harness;
   const auto fail = [&](size_t index, ErrorCode code) {
-    return engine::Finish{engine::FinishType::kError, -1,
-                          Error{code, "why " + std::to_string(index)}};
+    return engine::Finish{engine::FinishType::kError, Error{code, "why " + std::to_string(index)}};
   };
   auto unknown = harness.Post("/generate", R"({"text": "a", "lora_path": "x", "stream": true})");
   harness.Emit(0, "", fail(0, ErrorCode::kNotFound));
@@ -160,8 +168,7 @@ TEST(GenerateRoute, AnErrorInTheMiddleEndsTheStreamProperly) {
   RouteHarness harness;
   auto reply = harness.Post("/generate", R"({"text": ["a", "b"], "stream": true})", 2);
   harness.Emit(0, "x");
-  harness.Emit(1, "",
-               engine::Finish{engine::FinishType::kError, -1, {ErrorCode::kInternal, "bad"}});
+  harness.Emit(1, "", engine::Finish{engine::FinishType::kError, {ErrorCode::kInternal, "bad"}});
   EXPECT_THAT(reply->stream,
               testing::EndsWith("data: {\"error\":{\"message\":\"bad\"}}\n\ndata: [DONE]\n\n"));
   EXPECT_TRUE(reply->ended);
@@ -275,10 +282,9 @@ TEST(CompletionRoute, NoTokensMeansScoringThePrompt) {
 TEST(CompletionRoute, UnknownModelIs404) {
   RouteHarness harness;
   auto reply = harness.Post("/v1/completions", R"({"model": "nope", "prompt": "a"})");
-  harness.Emit(
-      0, "",
-      engine::Finish{
-          engine::FinishType::kError, -1, {ErrorCode::kNotFound, "no adapter is named nope"}});
+  harness.Emit(0, "",
+               engine::Finish{engine::FinishType::kError,
+                              {ErrorCode::kNotFound, "no adapter is named nope"}});
   EXPECT_EQ(reply->whole->status, 404);
   EXPECT_EQ(reply->whole->body,
             R"({"error":{"message":"no adapter is named nope","type":"NotFoundError",)"
@@ -344,6 +350,16 @@ TEST_F(ChatRouteTest, StreamTellsTheRoleFirstAndTheReasonLast) {
                 head + R"({"content":"k"})" + open + "\n\n" +                //
                 head + R"({},"logprobs":null,"finish_reason":"stop","stop_reason":null,)" +
                 R"("matched_stop":257}]})" + "\n\ndata: [DONE]\n\n");
+}
+
+TEST_F(ChatRouteTest, TheEndTokensLogprobIsStreamedBeforeTheReason) {
+  auto reply = harness.Post("/v1/chat/completions", R"({"logprobs": true, "stream": true,
+      "messages": [{"role": "user", "content": "a"}]})");
+  harness.Emit(0, "", RouteHarness::Stop(257));
+  EXPECT_THAT(reply->stream,
+              HasSubstr(R"("delta":{"content":""},"logprobs":{"content":[{"token":"</s>",)"
+                        R"("logprob":-0.125,"bytes":[60,47,115,62],"top_logprobs":[]}]},)"
+                        R"("finish_reason":null})"));
 }
 
 TEST_F(ChatRouteTest, LogprobsHaveBytesAndAlternatives) {

@@ -91,8 +91,10 @@ class RouteHarness {
     poster->RunAll();
   }
 
-  static engine::Finish Stop(TokenId matched) { return {engine::FinishType::kStop, matched, {}}; }
-  static engine::Finish Length() { return {engine::FinishType::kLength, -1, {}}; }
+  static engine::Finish Stop(TokenId matched) {
+    return {engine::FinishType::kStop, {}, ops::SampledToken{matched, -0.125F, {}}};
+  }
+  static engine::Finish Length() { return {engine::FinishType::kLength}; }
 
   ScriptedService service;
   SteadyClock clock;

@@ -106,7 +106,7 @@ class ServerTest : public testing::Test {
   std::unique_ptr<Server> server_;
 };
 
-const engine::Finish kLength{engine::FinishType::kLength, -1, {}};
+const engine::Finish kLength{engine::FinishType::kLength};
 
 TEST_F(ServerTest, AnswersAndKeepsTheConnection) {
   Start();

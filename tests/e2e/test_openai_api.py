@@ -124,6 +124,14 @@ def test_chat_logprobs(client):
         assert math.isfinite(entry.logprob)
 
 
+def test_the_end_token_has_a_logprob_as_the_others(client):
+    always_66 = {"logprobs": True, "logit_bias": {"66": 100}}
+    whole = chat(client, **always_66)
+    ended = chat(client, **always_66, extra_body={"stop_token_ids": [66]})
+    assert (ended.choices[0].message.content, ended.usage.completion_tokens) == ("", 1)
+    assert ended.choices[0].logprobs.content == whole.choices[0].logprobs.content[:1]
+
+
 def test_every_way_to_name_an_adapter_is_the_same(client):
     by_name = complete(client, model="r8").choices[0].text
     assert complete(client, model="tiny:r8").choices[0].text == by_name

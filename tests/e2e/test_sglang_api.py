@@ -106,9 +106,15 @@ def test_stop_string_counts_tokens_up_to_its_end(server):
 
 
 def test_stop_token(server):
-    first = generate(server, text="hello")["output_ids"][2]
-    reply = generate(server, text="hello", sampling_params=GREEDY | {"stop_token_ids": [first]})
-    assert reply["meta_info"]["finish_reason"] == {"type": "stop", "matched": first}
+    whole = generate(server, text="hello", return_logprob=True)
+    stop = whole["output_ids"][2]
+    reply = generate(server, text="hello", return_logprob=True,
+                     sampling_params=GREEDY | {"stop_token_ids": [stop]})
+    meta = reply["meta_info"]
+    assert meta["finish_reason"] == {"type": "stop", "matched": stop}
+    tokens = meta["completion_tokens"]
+    assert reply["output_ids"] == whole["output_ids"][:tokens]
+    assert meta["output_token_logprobs"] == whole["meta_info"]["output_token_logprobs"][:tokens]
 
 
 def test_prefix_is_found_again(server):
