@@ -316,8 +316,6 @@ void AdapterCache::On(const AdapterCopied& message) {
   AdapterRecord* record = Find(message.version);
   WEFT_CHECK(record != nullptr);
   record->copy_cancelled.reset();
-  copied_bytes_ += static_cast<uint64_t>(message.bytes);
-  copy_busy_ += message.took;
   if (record->residency.device == DeviceTier::kReleasing) {
     FinishDeviceRelease(*record);
     FinishHostRelease(*record);

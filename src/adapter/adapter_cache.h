@@ -113,9 +113,8 @@ class AdapterCache {
   int32_t PinnedPages() const;
   Bytes host_bytes() const;
   uint64_t evictions() const { return evictions_; }
-  uint64_t copied_bytes() const { return copied_bytes_; }
+  LinkUse link_use() const { return io_.link_use(); }
   const std::map<std::string, uint64_t>& loads_by_result() const { return loads_by_result_; }
-  Duration copy_busy() const { return copy_busy_; }
 
  private:
   bool MakeHostRoom(int32_t pages, const AdapterRecord& wanting);
@@ -154,8 +153,6 @@ class AdapterCache {
   int64_t now_ = 0;
   int32_t reads_in_flight_ = 0;
   uint64_t evictions_ = 0;
-  uint64_t copied_bytes_ = 0;
-  Duration copy_busy_{};
   std::map<std::string, uint64_t> loads_by_result_;
 };
 

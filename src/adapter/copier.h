@@ -45,10 +45,10 @@ class Copier {
   /// Blocks. May be called again.
   void Stop();
 
-  /// Time in which the stream had something to copy, since the start. Any thread.
-  Duration busy() const { return Duration(busy_ns_.load(std::memory_order_relaxed)); }
-  /// Any thread.
-  Bytes copied_bytes() const { return copied_bytes_.load(std::memory_order_relaxed); }
+  LinkUse link_use() const {
+    return {Duration(busy_ns_.load(std::memory_order_relaxed)),
+            copied_bytes_.load(std::memory_order_relaxed)};
+  }
 
  private:
   struct InFlight {

@@ -177,7 +177,27 @@ TEST_F(CopierTest, AtMostFourPiecesAreInFlightAndUrgentOvertakesThere) {
   EXPECT_TRUE(answers_.Wait(1).status.ok());
   EXPECT_THAT(answers_.order(), ElementsAre(2, 1));
   EXPECT_EQ(answers_.Wait(2).bytes, 2 * kPage);
-  EXPECT_EQ(copier.copied_bytes(), 12 * kPage);
+  EXPECT_EQ(copier.link_use().bytes, 12 * kPage);
+}
+
+/// What overtakes a copy is not counted twice, and a long copy counts before its end.
+TEST_F(CopierTest, TheLinkIsNeverBusierThanTimePasses) {
+  const Moment began = clock_.Now();
+  Copier copier(manual_, options_, clock_, answers_.sink());
+  copier.Copy(Job(1, 0, 10, CopyUrgency::kPrefetch));
+  manual_.WaitForIssued(4);
+  copier.Copy(Job(2, 100, 2));
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  manual_.CompleteUpTo(6);
+  EXPECT_TRUE(answers_.Wait(2).status.ok());
+  EXPECT_EQ(answers_.count(), 1U);
+  EXPECT_GE(copier.link_use().busy, std::chrono::milliseconds(5));
+  EXPECT_GE(copier.link_use().bytes, 6 * kPage);
+  manual_.CompleteUpTo(1000);
+  const Duration took = answers_.Wait(1).took + answers_.Wait(2).took;
+  const Duration passed = clock_.Now() - began;
+  EXPECT_LE(copier.link_use().busy, passed);
+  EXPECT_GT(took, copier.link_use().busy);
 }
 
 TEST_F(CopierTest, ACancelledCopyIsAnsweredOnlyWhenNothingTouchesItsPages) {
@@ -288,7 +308,7 @@ TEST_F(CopierTest, ImagesArriveWholeOnARealStreamWhileJobsComeAndGo) {
       EXPECT_TRUE(answer.status.ok());
       EXPECT_EQ(answer.bytes, 10 * kPage);
     }
-    EXPECT_GT(copier.busy(), Duration::zero());
+    EXPECT_GT(copier.link_use().busy, Duration::zero());
   }
   const device::Buffer read = device::ReadBack(*device, arrived);
   EXPECT_TRUE(std::equal(host.data(), host.data() + 200 * kPage, read.data()));

@@ -77,6 +77,13 @@ struct AdapterCopied {
   Duration took{};  ///< From the first page's start to the last page's end.
 };
 
+/// What the link to the device did since the start. Copies under way count as far as they have
+/// come.
+struct LinkUse {
+  Duration busy{};  ///< Time in which it had something to copy.
+  Bytes bytes = 0;
+};
+
 /// Where loading is done, so that the engine never waits and simulation can own it. Called on the
 /// engine's thread; returns at once. Every job is answered by exactly one message, from any thread,
 /// through `AdapterIoReplies`.
@@ -88,6 +95,7 @@ class AdapterIo {
   virtual void Copy(CopyJob job) = 0;
   /// A queued copy becomes urgent because a request waits for it now.
   virtual void Promote(AdapterVersion version) = 0;
+  virtual LinkUse link_use() const = 0;
 };
 
 struct AdapterIoReplies {

@@ -33,13 +33,10 @@ class ThreadedAdapterIo final : public AdapterIo {
   void Read(ReadJob job) override { loader_.Read(std::move(job)); }
   void Copy(CopyJob job) override { copier_.Copy(std::move(job)); }
   void Promote(AdapterVersion version) override { copier_.Promote(version); }
+  LinkUse link_use() const override { return copier_.link_use(); }
 
   /// Joins all threads and answers every job that is left with kCancelled. Blocks.
   void Stop();
-
-  /// Time in which the copy link was in use, and what it moved, since the start. Any thread.
-  Duration copy_busy() const { return copier_.busy(); }
-  Bytes copied_bytes() const { return copier_.copied_bytes(); }
 
  private:
   Loader loader_;

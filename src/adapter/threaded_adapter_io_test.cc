@@ -58,8 +58,8 @@ TEST(ThreadedAdapterIo, BringsAnAdapterFromItsFilesToTheDevice) {
   const AdapterCopied copied = copied_promise.get_future().get();
   ASSERT_TRUE(copied.status.ok());
   EXPECT_EQ(copied.bytes, bytes);
-  EXPECT_EQ(io.copied_bytes(), copied.bytes);
-  EXPECT_GT(io.copy_busy(), Duration::zero());
+  EXPECT_EQ(io.link_use().bytes, copied.bytes);
+  EXPECT_GT(io.link_use().busy, Duration::zero());
 
   const device::Buffer arrived = device::ReadBack(*device, device_pages);
   std::vector<std::byte*> pages = PagesIn(arrived, count);

@@ -94,8 +94,9 @@ EngineStats Engine::Statistics() {
   }
   stats.adapter_loads_total = adapters_.loads_by_result();
   stats.adapter_evictions_total = adapters_.evictions();
-  stats.adapter_copied_bytes_total = adapters_.copied_bytes();
-  stats.copy_busy_seconds_total = Seconds(adapters_.copy_busy());
+  const adapter::LinkUse link = adapters_.link_use();
+  stats.adapter_copied_bytes_total = static_cast<uint64_t>(link.bytes);
+  stats.copy_busy_seconds_total = Seconds(link.busy);
   return stats;
 }
 

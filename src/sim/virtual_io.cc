@@ -114,8 +114,10 @@ void VirtualIo::UseLink() {
   if (next == copies_.end()) next = copies_.begin();
   link_busy_ = true;
   const bool cancelled = next->job.cancelled->load();
-  events_.After(cancelled ? Duration{} : Jittered(timing_.copy_page), [this, next, cancelled] {
+  const Duration takes = cancelled ? Duration{} : Jittered(timing_.copy_page);
+  events_.After(takes, [this, next, cancelled, takes] {
     link_busy_ = false;
+    link_use_.busy += takes;
     if (cancelled) {
       EndCopy(next, MakeError(ErrorCode::kCancelled, "no longer wanted"));
     } else {
@@ -137,6 +139,7 @@ void VirtualIo::LandPage(std::list<Copying>::iterator copy) {
   into.image = from.image;
   into.image_page = from.image_page;
   into.kv.clear();
+  link_use_.bytes += page_bytes_;
   if (++copy->next_page == copy->job.host.size()) EndCopy(copy, OkStatus());
 }
 

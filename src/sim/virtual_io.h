@@ -42,6 +42,7 @@ class VirtualIo final : public adapter::AdapterIo {
   void Read(adapter::ReadJob job) override;
   void Copy(adapter::CopyJob job) override;
   void Promote(AdapterVersion version) override;
+  adapter::LinkUse link_use() const override { return link_use_; }
 
   std::map<std::string, VirtualFile>& files() { return files_; }
   adapter::AdapterIoReplies replies;
@@ -72,6 +73,7 @@ class VirtualIo final : public adapter::AdapterIo {
   std::map<std::string, VirtualFile> files_;
   std::list<Copying> copies_;  ///< In the order they were asked for.
   bool link_busy_ = false;
+  adapter::LinkUse link_use_;
 };
 
 }  // namespace weft::sim
