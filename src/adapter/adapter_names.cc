@@ -1,5 +1,8 @@
 // The names half of AdapterCache: which version a name means.
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cmath>
 
 #include "adapter/adapter_cache.h"
 #include "base/check.h"
@@ -97,7 +100,13 @@ Result<AdapterRecord*> AdapterCache::Resolve(const std::string& name) {
         name.substr(0, kMaxNameLength), known.empty() ? "(none is loaded)" : known);
   }
   if (record->residency.lifecycle != Lifecycle::kFailed) return record;
-  if (clock_.Now() - record->failed_at < options_.retry_after) return record->failure;
+  const Duration until_retry = record->failed_at + options_.retry_after - clock_.Now();
+  if (until_retry > Duration{}) {
+    Error failure = record->failure;
+    failure.message +=
+        fmt::format("; its files are looked at again in {} s", std::ceil(Seconds(until_retry)));
+    return failure;
+  }
   // Its files may be other files by now, so it is another version.
   const bool discovered = record->discovered;
   WEFT_ASSIGN_OR_RETURN(AdapterRecord * again,

@@ -13,6 +13,7 @@
 #include "bench/workload.h"
 #include "cli/bench_device_command.h"
 #include "cli/given_flags.h"
+#include "cli/number_range.h"
 
 namespace weft::cli {
 namespace {
@@ -45,7 +46,7 @@ void AddServerFlags(CLI::App& app, BenchFlags& flags) {
       ->capture_default_str()
       ->group("Server");
   app.add_option("--port", options.port, "30000, or 8000 for vllm")
-      ->check(CLI::Range(1, 65535))
+      ->check(NumberRange(1, 65535))
       ->group("Server");
   app.add_option("--model", options.model,
                  "The model's name; also the directory of its tokenizer. Default: what the server "
@@ -83,11 +84,11 @@ void AddDatasetFlags(CLI::App& app, BenchOptions& options) {
       ->group(group);
   app.add_option("--random-range-ratio", options.random.range_ratio,
                  "Shortest as a share of the longest")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(NumberRange(0.0, 1.0))
       ->capture_default_str()
       ->group(group);
   app.add_option("--sharegpt-output-len", options.sharegpt_output_len, "Instead of the answers'")
-      ->check(CLI::Range(4, 1 << 30))
+      ->check(NumberRange(4, 1 << 30))
       ->group(group);
   app.add_option("--sharegpt-context-len", options.sharegpt_context_len, "Leave longer ones out")
       ->check(CLI::PositiveNumber)
@@ -97,7 +98,7 @@ void AddDatasetFlags(CLI::App& app, BenchOptions& options) {
   app.add_flag("--tokenize-prompt", options.tokenize_prompt, "Send token ids, not text")
       ->group(group);
   app.add_option("--seed", options.seed, "The same seed makes the same requests")
-      ->check(CLI::Range(uint64_t{0}, uint64_t{0xffffffffu}))
+      ->check(NumberRange(uint64_t{0}, uint64_t{0xffffffffu}))
       ->capture_default_str()
       ->group(group);
 }

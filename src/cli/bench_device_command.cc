@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "cli/device_report.h"
+#include "cli/number_range.h"
 #include "ops/ceilings.h"
 
 namespace weft::cli {
@@ -62,7 +63,7 @@ CLI::App* RegisterBenchDeviceCommand(CLI::App& bench, int& exit_code) {
       "device", "Measure what this machine can do: memory, arithmetic, files (a few seconds)");
   const auto flags = std::make_shared<Flags>();
   app->add_option("--threads", flags->threads, "How many \"all\" threads are; 0: one a processor")
-      ->check(CLI::Range(0, 1024));
+      ->check(NumberRange(0, 1024));
   app->add_option("--file", flags->file,
                   "A file whose reading is measured (it is dropped from the page cache); default: "
                   "a temporary one")

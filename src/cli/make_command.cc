@@ -11,6 +11,7 @@
 
 #include "cli/make_adapter.h"
 #include "cli/make_model.h"
+#include "cli/number_range.h"
 
 namespace weft::cli {
 namespace {
@@ -102,7 +103,7 @@ void AddModelFlags(CLI::App& app, ModelFlags& flags) {
       ->check(CLI::IsMember(KnownModelNames()))
       ->group("Shape");
   const auto size = [&app](const char* name, std::optional<int32_t>& into, const char* what) {
-    app.add_option(name, into, what)->check(CLI::Range(1, kLargest))->group("Shape");
+    app.add_option(name, into, what)->check(NumberRange(1, kLargest))->group("Shape");
   };
   app.add_option("--architecture", flags.architecture, "llama (default), mistral, qwen2 or qwen3")
       ->group("Shape");
@@ -133,7 +134,7 @@ void AddAdapterFlags(CLI::App& app, AdapterFlags& flags) {
   app.add_option("DIR", options.folder, "Where to write it")->required();
   app.add_option("--model", options.model, "The base: a directory, its config.json, or a .gguf")
       ->required();
-  app.add_option("--rank", options.rank, "r")->check(CLI::Range(1, 4096))->capture_default_str();
+  app.add_option("--rank", options.rank, "r")->check(NumberRange(1, 4096))->capture_default_str();
   app.add_option("--alpha", options.alpha, "lora_alpha")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
@@ -150,7 +151,7 @@ void AddAdapterFlags(CLI::App& app, AdapterFlags& flags) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--count", options.count, "Write DIR/NAME-0 to DIR/NAME-(N-1)")
-      ->check(CLI::Range(1, 1'000'000));
+      ->check(NumberRange(1, 1'000'000));
   app.add_option("--name", options.name, "NAME")->capture_default_str();
 }
 

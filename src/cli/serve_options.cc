@@ -13,6 +13,7 @@
 #include "bench/workload.h"
 #include "checkpoint/model_config.h"
 #include "cli/given_flags.h"
+#include "cli/number_range.h"
 
 namespace weft::cli {
 namespace {
@@ -66,7 +67,7 @@ void AddServerFlags(CLI::App& app, ServeOptions& o) {
   Flag(app, kGroup, "--host", o.host, "Address to listen on; 0.0.0.0: every one")
       ->type_name("ADDRESS");
   Flag(app, kGroup, "--port", o.port, "Port to listen on; 0: any free one")
-      ->check(CLI::Range(0, 65535));
+      ->check(NumberRange(0, 65535));
   Flag(app, kGroup, "--api-key", o.api_key, "Key that every request must bring")->type_name("KEY");
   Flag(app, kGroup, "--admin-api-key", o.admin_api_key,
        "Key for loading, unloading, flushing, aborting")
@@ -74,7 +75,7 @@ void AddServerFlags(CLI::App& app, ServeOptions& o) {
   Flag(app, kGroup, "--max-body-size", o.max_body_size, "Larger request bodies are refused unread")
       ->type_name("SIZE");
   Flag(app, kGroup, "--io-threads", o.io_threads, "Threads that serve sockets")
-      ->check(CLI::Range(1, 64));
+      ->check(NumberRange(1, 64));
   Flag(app, kGroup, "--trace", o.trace, "Write a trace for ui.perfetto.dev to this file at exit")
       ->type_name("FILE");
   Flag(app, kGroup, "--profile", o.profile,
@@ -90,21 +91,21 @@ void AddEngineFlags(CLI::App& app, ServeOptions& o) {
   Flag(app, kGroup, "--device", o.device, "Where to compute; auto: a GPU where there is one")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   Flag(app, kGroup, "--threads", o.threads, "Compute threads; 0: one a processor")
-      ->check(CLI::Range(0, 1024));
+      ->check(NumberRange(0, 1024));
   Flag(app, kGroup, "--max-running-requests", o.max_running_requests, "Sequences in a step at most")
-      ->check(CLI::Range(1, 4096));
+      ->check(NumberRange(1, 4096));
   Flag(app, kGroup, "--max-queued-requests", o.max_queued_requests, "More are answered with 429")
-      ->check(CLI::Range(1, 1000000));
+      ->check(NumberRange(1, 1000000));
   Flag(app, kGroup, "--chunked-prefill-size", o.chunked_prefill_size,
        "Prompt tokens in a step at most")
-      ->check(CLI::Range(16, 65536));
+      ->check(NumberRange(16, 65536));
   Flag(app, kGroup, "--kv-memory", o.kv_memory,
        "Size of the pool that KV and adapters share, such as 4GiB; empty: chosen from the free "
        "memory")
       ->type_name("SIZE");
   Flag(app, kGroup, "--mem-fraction-static", o.mem_fraction_static,
        "Share of the free memory for the pool, instead of --kv-memory")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(NumberRange(0.0, 1.0));
   Flag(app, kGroup, "--disable-radix-cache", o.disable_radix_cache, "Do not share prompts' KV");
   Flag(app, kGroup, "--deterministic", o.deterministic,
        "The same bits alone and in any batch (always so on CPUs)");
@@ -120,14 +121,14 @@ void AddLoraFlags(CLI::App& app, ServeOptions& o) {
        "Every sub-folder is an adapter, found when first asked for")
       ->type_name("FOLDER");
   Flag(app, kGroup, "--max-lora-rank", o.max_lora_rank, "Larger ranks are refused")
-      ->check(CLI::Range(1, 4096));
+      ->check(NumberRange(1, 4096));
   Flag(app, kGroup, "--lora-target-modules", o.lora_target_modules,
        "Projections adapters may change (q_proj ...), or all");
   Flag(app, kGroup, "--max-loaded-loras", o.max_loaded_loras,
        "Adapters in host memory at most; 0: as many as fit")
       ->check(CLI::NonNegativeNumber);
   Flag(app, kGroup, "--max-loras-per-batch", o.max_loras_per_batch, "Adapters in a step at most")
-      ->check(CLI::Range(1, 1024));
+      ->check(NumberRange(1, 1024));
   Flag(app, kGroup, "--lora-memory", o.lora_memory,
        "What adapters may take of the pool, such as 2GiB; empty: whatever KV does not need")
       ->type_name("SIZE");
@@ -146,12 +147,12 @@ void AddLoraFlags(CLI::App& app, ServeOptions& o) {
        "Accepted from SGLang's and vLLM's command lines; adapters are always served");
   Flag(app, kGroup, "--lora-max-overtakes", o.lora_max_overtakes,
        "Later requests that may start before one that waits for its adapter")
-      ->check(CLI::Range(0, 1000000));
+      ->check(NumberRange(0, 1000000));
   Flag(app, kGroup, "--lora-turn-patience", o.lora_turn_patience,
        "Where more adapters are wanted than fit: seconds that a request stands still before its "
        "adapter has a turn, and another one's requests pause; 0, and with blocking loads: none "
        "pauses")
-      ->check(CLI::Range(0.0, 3600.0));
+      ->check(NumberRange(0.0, 3600.0));
   Flag(app, kGroup, "--lora-copy-bandwidth", o.lora_copy_bandwidth,
        "Bytes a second to the device at most, such as 1GB; empty: no limit")
       ->type_name("SIZE");

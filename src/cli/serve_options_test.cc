@@ -68,6 +68,17 @@ TEST(ServeOptions, ASizeThatIsNoneIsRefusedWithItsFlag) {
   EXPECT_THAT(Complaint("--model-path m --lora-memory 3parsec"), HasSubstr("--lora-memory"));
 }
 
+TEST(ServeOptions, ANumberThatIsNoneOrTooLargeIsToldApart) {
+  EXPECT_THAT(Complaint("--model-path m --port http"), HasSubstr("'http' is not a whole number"));
+  EXPECT_THAT(Complaint("--model-path m --port 1.5"), HasSubstr("1.5 is not a whole number"));
+  EXPECT_THAT(Complaint("--model-path m --port 65536"),
+              HasSubstr("65536 is not in the range 0 to 65535"));
+  EXPECT_THAT(Complaint("--model-path m --port 1e9"), HasSubstr("1e9 is not in the range"));
+  EXPECT_THAT(Complaint("--model-path m --mem-fraction-static most"),
+              HasSubstr("'most' is not a number"));
+  EXPECT_EQ(Complaint("--model-path m --port 65535 --mem-fraction-static 0.5"), "");
+}
+
 /// A file in the tests' own folder that ends with the test.
 class ConfigFile {
  public:

@@ -202,7 +202,9 @@ TEST(Router, KeysAreAskedForWhereSglangDoes) {
 
   options.admin_api_key = "admin";
   RouteHarness two(options);
-  EXPECT_EQ(two.Ask(kPost, "/flush_cache", "", "Bearer user").status, 401);
+  const HttpResponse refused = two.Ask(kPost, "/flush_cache", "", "Bearer user");
+  EXPECT_EQ(refused.status, 401);
+  EXPECT_THAT(refused.body, HasSubstr("--admin-api-key"));
   EXPECT_EQ(two.Ask(kPost, "/flush_cache", "", "Bearer admin").status, 200);
   EXPECT_EQ(two.Ask(kGet, "/version", "", "Bearer user").status, 200);
 

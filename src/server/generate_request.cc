@@ -115,6 +115,7 @@ ApiStatus ReadOfPrompt(const JsonFields& fields, size_t index, Prompt& prompt) {
   if (prompt.prompt_logprobs_from < -1)
     return BadRequest("logprob_start_len must be -1 or a position in the prompt",
                       "logprob_start_len");
+  prompt.top_logprobs_param = "top_logprobs_num";
   return ReadEntry(fields, "top_logprobs_num", index, prompt.top_logprobs);
 }
 

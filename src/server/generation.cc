@@ -1,5 +1,7 @@
 #include "server/generation.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <set>
 #include <utility>
@@ -80,7 +82,11 @@ void Generation::OnEvent(engine::RequestEvent& event, size_t tag) {
   if (event.finish && event.finish->type == engine::FinishType::kError) {
     const std::string& adapter = choices_[tag].prompt().adapter;
     const bool unknown = event.finish->error.code == ErrorCode::kNotFound && !adapter.empty();
-    return Fail({event.finish->error, unknown ? "model" : "", ""});
+    ApiError error{event.finish->error, unknown ? "model" : "", ""};
+    if (unknown && format_->style() == ApiStyle::kOpenAi)
+      error.error.message +=
+          fmt::format("; the base model is '{}'", server_.options.served_model_name);
+    return Fail(error);
   }
   Choice& choice = choices_[tag];
   const bool was_finished = choice.finish().has_value();

@@ -250,6 +250,17 @@ TEST(CompletionRoute, BatchTimesNIsIndexedInOrder) {
   EXPECT_THAT(reply->whole->body, HasSubstr(R"("top_logprobs":[{"3":-0.5}])"));
 }
 
+TEST(CompletionRoute, TooManyLogprobsAreRefusedByTheFieldThatAsks) {
+  RouteHarness harness;
+  const HttpResponse completion =
+      harness.Ask(Method::kPost, "/v1/completions", R"({"prompt": "a", "logprobs": 99})");
+  EXPECT_THAT(completion.body, HasSubstr(R"("param":"logprobs")"));
+  const HttpResponse generate =
+      harness.Ask(Method::kPost, "/generate",
+                  R"({"text": "a", "return_logprob": true, "top_logprobs_num": 99})");
+  EXPECT_THAT(generate.body, HasSubstr("99 alternatives are asked for in top_logprobs_num"));
+}
+
 TEST(CompletionRoute, EchoWithLogprobsCoversThePrompt) {
   RouteHarness harness;
   auto reply = harness.Post("/v1/completions",
@@ -287,7 +298,8 @@ TEST(CompletionRoute, UnknownModelIs404) {
                               {ErrorCode::kNotFound, "no adapter is named nope"}});
   EXPECT_EQ(reply->whole->status, 404);
   EXPECT_EQ(reply->whole->body,
-            R"({"error":{"message":"no adapter is named nope","type":"NotFoundError",)"
+            R"({"error":{"message":"no adapter is named nope; the base model is 'base'",)"
+            R"("type":"NotFoundError",)"
             R"("param":"model","code":404}})");
 }
 

@@ -228,6 +228,7 @@ ApiStatus ParseCompletionRequest(const json::object& body, std::string_view base
   fields.Read("echo", into.echo);
   fields.Refuse("suffix", "is not supported: leave it out");
   ReadCompletionLogprobs(fields, into);
+  shared.top_logprobs_param = "logprobs";
   if (!fields.ok()) return fields.error();
   SetLogprobs(into, shared);
   if (auto error = ReadPrompts(fields.Find("prompt"), shared, into.prompts)) return error;

@@ -45,9 +45,9 @@ ApiStatus CheckSampling(const PromptLimits& limits, const Prompt& prompt) {
   if (auto error = CheckIds(limits, prompt.sampling.stop_token_ids, "stop_token_ids")) return error;
   const int32_t most = limits.service.max_top_logprobs;
   if (prompt.top_logprobs < 0 || prompt.top_logprobs > most) {
-    return BadRequest(fmt::format("{} top log-probabilities are asked for: 0 to {} are served",
-                                  prompt.top_logprobs, most),
-                      "top_logprobs");
+    return BadRequest(fmt::format("{} alternatives are asked for in {}: 0 to {} are served",
+                                  prompt.top_logprobs, prompt.top_logprobs_param, most),
+                      prompt.top_logprobs_param);
   }
   return std::nullopt;
 }

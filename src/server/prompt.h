@@ -31,6 +31,7 @@ struct Prompt {
   SamplingFields sampling;
   bool want_logprobs = false;
   int32_t top_logprobs = 0;
+  std::string top_logprobs_param = "top_logprobs";  ///< The field that asked for them.
   int32_t prompt_logprobs_from = -1;
   std::vector<TokenId> tokens;  ///< Filled by PreparePrompt, like the next.
   bool max_is_default = false;  ///< max_new_tokens is what the context leaves.

@@ -130,8 +130,13 @@ void Dispatch(ShardContext& shard, HttpRequest request, std::shared_ptr<Reply> r
   if (std::find(route->methods.begin(), route->methods.end(), method) == route->methods.end())
     return reply->Send(WrongMethod(*route, request.method, request.path));
   if (!Allowed(shard.server.options, route->access, request.authorization)) {
+    const bool for_admins =
+        route->access == Access::kAdmin && !shard.server.options.admin_api_key.empty();
     HttpResponse response = ErrorResponse(
-        401, "Unauthorized: send the server's key as 'Authorization: Bearer KEY'", style);
+        401,
+        fmt::format("Unauthorized: send the {} as 'Authorization: Bearer KEY'",
+                    for_admins ? "administrator's key (--admin-api-key)" : "server's key"),
+        style);
     response.headers.emplace_back("WWW-Authenticate", "Bearer");
     return reply->Send(std::move(response));
   }

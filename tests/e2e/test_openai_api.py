@@ -151,7 +151,7 @@ def test_adapters_logprobs_equal_pefts(client, adapter):
 def test_unknown_model_is_not_found(client):
     with pytest.raises(openai.NotFoundError) as error:
         complete(client, model="nobody")
-    assert "nobody" in error.value.message
+    assert "nobody" in error.value.message and "the base model is 'tiny'" in error.value.message
     with pytest.raises(openai.NotFoundError):
         list(complete(client, model="nobody", stream=True))
 
