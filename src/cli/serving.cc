@@ -88,6 +88,9 @@ text::GgufVocabulary ToText(const checkpoint::GgufVocabulary& from) {
 
 Result<std::unique_ptr<Serving>> Serving::Create(const ServeOptions& options) {
   auto serving = std::unique_ptr<Serving>(new Serving(options));
+  WEFT_ASSIGN_OR_RETURN(auto port,
+                        server::BoundPort::Bind(options.host, static_cast<uint16_t>(options.port)));
+  serving->port_.emplace(std::move(port));
   if (!options.trace.empty()) serving->trace_ = std::make_unique<engine::Trace>(serving->clock_);
   WEFT_RETURN_IF_ERROR(serving->Load());
   WEFT_RETURN_IF_ERROR(serving->StartProfile());
@@ -422,8 +425,6 @@ Status Serving::RegisterAdapters() {
 
 Status Serving::StartServer(std::vector<std::pair<std::string, std::string>> flags) {
   server::ServerOptions options;
-  options.host = options_.host;
-  options.port = static_cast<uint16_t>(options_.port);
   options.api_key = options_.api_key;
   options.admin_api_key = options_.admin_api_key;
   options.served_model_name =
@@ -436,8 +437,8 @@ Status Serving::StartServer(std::vector<std::pair<std::string, std::string>> fla
   options.flags = std::move(flags);
   engine::ServiceLimits limits;
   limits.context_length = context_length_;
-  auto created =
-      server::Server::Create(std::move(options), *engine_, limits, tokenizer_, chat_template_);
+  auto created = server::Server::Create(std::move(options), std::move(*port_), *engine_, limits,
+                                        tokenizer_, chat_template_);
   if (!created.ok()) return created.error();
   server_ = std::move(created).value();
   return server_->Start();

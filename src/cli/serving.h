@@ -61,6 +61,7 @@ class Serving {
 
   const ServeOptions options_;
   const SteadyClock clock_;
+  std::optional<server::BoundPort> port_;  ///< Until the server has it.
   std::unique_ptr<engine::Trace> trace_;
   checkpoint::ModelFiles files_;
   std::shared_ptr<const text::Tokenizer> tokenizer_;

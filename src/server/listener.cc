@@ -35,34 +35,16 @@ void TurnAway(tcp::socket socket) {
   socket.shutdown(tcp::socket::shutdown_send, ignored);
 }
 
-Error CannotListen(const std::string& host, uint16_t port, const error_code& why) {
-  if (why == asio::error::address_in_use) {
-    return MakeError(ErrorCode::kIo,
-                     "cannot listen on {}:{}: the port is in use; stop what uses it, or choose "
-                     "another with --port",
-                     host, port);
-  }
-  return MakeError(ErrorCode::kIo, "cannot listen on {}:{}: {}", host, port, why.message());
-}
-
 }  // namespace
 
-Status Listener::Open(const std::string& host, uint16_t port) {
+Status Listener::Open(BoundPort port) {
+  port_ = port.port();
   error_code ec;
-  tcp::resolver resolver(acceptor_.get_executor());
-  const auto found = resolver.resolve(host, std::to_string(port), tcp::resolver::passive, ec);
-  if (ec || found.empty()) {
-    return MakeError(ErrorCode::kInvalidArgument, "--host {}: cannot be resolved: {}", host,
-                     ec.message());
-  }
-  const tcp::endpoint endpoint = found.begin()->endpoint();
-  acceptor_.open(endpoint.protocol(), ec);
-  if (!ec) acceptor_.set_option(tcp::acceptor::reuse_address(true), ec);
-  if (!ec) acceptor_.bind(endpoint, ec);
+  acceptor_.assign(port.is_v6() ? tcp::v6() : tcp::v4(), port.Release(), ec);
   if (!ec) acceptor_.listen(asio::socket_base::max_listen_connections, ec);
-  if (ec) return CannotListen(host, port, ec);
-  port_ = acceptor_.local_endpoint().port();
-  return OkStatus();
+  if (!ec) return OkStatus();
+  return BoundPort::CannotListen(port.host(), port_, ec == asio::error::address_in_use,
+                                 ec.message());
 }
 
 void Listener::Start() { asio::co_spawn(acceptor_.get_executor(), AcceptLoop(), asio::detached); }

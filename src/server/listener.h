@@ -3,10 +3,10 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "server/bound_port.h"
 #include "server/connection_count.h"
 #include "server/shard.h"
 
@@ -19,8 +19,8 @@ class Listener {
   Listener(std::vector<std::unique_ptr<Shard>>& shards, ConnectionCount& connections)
       : shards_(shards), connections_(connections), acceptor_(shards.front()->io()) {}
 
-  /// Binds and listens; an error names the address and what to do.
-  Status Open(const std::string& host, uint16_t port);
+  /// Listens; an error names the address and what to do.
+  Status Open(BoundPort port);
   uint16_t port() const { return port_; }
 
   /// Before the shards start.

@@ -39,10 +39,11 @@ Status Check(const ServerOptions& options) {
 /// Declared in the order in which each needs the ones before; Stop ends them in reverse.
 class Server::Parts {
  public:
-  Parts(ServerOptions options, engine::Service& service, engine::ServiceLimits limits,
-        std::shared_ptr<const text::Tokenizer> tokenizer,
+  Parts(ServerOptions options, BoundPort port, engine::Service& service,
+        engine::ServiceLimits limits, std::shared_ptr<const text::Tokenizer> tokenizer,
         std::shared_ptr<const text::ChatTemplate> chat_template)
-      : metrics_(options.served_model_name, clock_),
+      : port_(std::move(port)),
+        metrics_(options.served_model_name, clock_),
         connections_(options.max_connections),
         context_{std::move(options),
                  service,
@@ -60,7 +61,7 @@ class Server::Parts {
   ~Parts() { Stop(std::chrono::milliseconds(0)); }
 
   Status Start() {
-    WEFT_RETURN_IF_ERROR(listener_->Open(context_.options.host, context_.options.port));
+    WEFT_RETURN_IF_ERROR(listener_->Open(std::move(port_)));
     text_pool_ = std::make_unique<TextPool>(context_.options.text_threads,
                                             static_cast<size_t>(context_.options.text_queue_limit));
     context_.text_pool = text_pool_.get();
@@ -96,6 +97,7 @@ class Server::Parts {
     connections_.WaitForNone(kCloseTime);
   }
 
+  BoundPort port_;  ///< Until Start.
   SteadyClock clock_;
   MetricsText metrics_;
   ConnectionCount connections_;
@@ -110,12 +112,13 @@ Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Server::~Server() = default;
 
 Result<std::unique_ptr<Server>> Server::Create(
-    ServerOptions options, engine::Service& service, engine::ServiceLimits limits,
+    ServerOptions options, BoundPort port, engine::Service& service, engine::ServiceLimits limits,
     std::shared_ptr<const text::Tokenizer> tokenizer,
     std::shared_ptr<const text::ChatTemplate> chat_template) {
   WEFT_RETURN_IF_ERROR(Check(options));
-  return std::unique_ptr<Server>(new Server(std::make_unique<Parts>(
-      std::move(options), service, limits, std::move(tokenizer), std::move(chat_template))));
+  return std::unique_ptr<Server>(
+      new Server(std::make_unique<Parts>(std::move(options), std::move(port), service, limits,
+                                         std::move(tokenizer), std::move(chat_template))));
 }
 
 Status Server::Start() { return parts_->Start(); }

@@ -6,6 +6,7 @@
 
 #include "base/result.h"
 #include "engine/service.h"
+#include "server/bound_port.h"
 #include "server/server_options.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -20,7 +21,7 @@ class Server {
  public:
   /// Checks the options. `chat_template` may be null: /v1/chat/completions then answers 400.
   static Result<std::unique_ptr<Server>> Create(
-      ServerOptions options, engine::Service& service, engine::ServiceLimits limits,
+      ServerOptions options, BoundPort port, engine::Service& service, engine::ServiceLimits limits,
       std::shared_ptr<const text::Tokenizer> tokenizer,
       std::shared_ptr<const text::ChatTemplate> chat_template);
   /// As Stop with no time to wait.
@@ -28,10 +29,10 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  /// Binds the port and begins to serve. An error (the port is in use) says what to do.
+  /// Listens on the port and begins to serve. An error (another listens by now) says what to do.
   Status Start();
 
-  /// The port that is listened on, also when the options said 0. After Start.
+  /// The port that is listened on. After Start.
   uint16_t port() const;
 
   /// Stops accepting, answers new requests with 503, and lets running ones finish for at most

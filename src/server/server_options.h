@@ -12,8 +12,6 @@ namespace weft::server {
 
 /// What `weft serve` can be told about its HTTP side.
 struct ServerOptions {
-  std::string host = "127.0.0.1";
-  uint16_t port = 30000;      ///< 0: any free one; Server::port() says which.
   std::string api_key;        ///< Empty: no key is asked for.
   std::string admin_api_key;  ///< For load, unload, flush, abort, trace; empty: as api_key.
   std::string served_model_name;

@@ -87,13 +87,15 @@ class Client {
 class ServerTest : public testing::Test {
  protected:
   ServerTest() {
-    options_.port = 0;
     options_.served_model_name = "base";
     options_.read_timeout = milliseconds(5000);
   }
 
-  void Start() {
-    auto server = Server::Create(options_, service_, {4096, 20}, ByteTokenizer(), nullptr);
+  static BoundPort AnyPort() { return BoundPort::Bind("127.0.0.1", 0).value(); }
+  void Start() { Start(AnyPort()); }
+  void Start(BoundPort port) {
+    auto server =
+        Server::Create(options_, std::move(port), service_, {4096, 20}, ByteTokenizer(), nullptr);
     ASSERT_TRUE(server.ok());
     server_ = std::move(*server);
     const Status status = server_->Start();
@@ -327,22 +329,39 @@ TEST_F(ServerTest, StopEndsStreamsWithALastEventWhenTimeIsUp) {
 
 TEST_F(ServerTest, APortInUseIsAClearError) {
   Start();
-  ServerOptions same = options_;
-  same.port = server_->port();
-  auto second = Server::Create(same, service_, {4096, 20}, ByteTokenizer(), nullptr);
-  ASSERT_TRUE(second.ok());
-  const Status status = (*second)->Start();
+  const auto second = BoundPort::Bind("127.0.0.1", server_->port());
+  ASSERT_FALSE(second.ok());
+  EXPECT_THAT(second.error().message, HasSubstr("the port is in use"));
+  EXPECT_THAT(second.error().message, HasSubstr("--port"));
+}
+
+TEST_F(ServerTest, OfTwoThatBoundOnePortTheSecondCannotListen) {
+  BoundPort first = AnyPort();
+  auto second = BoundPort::Bind("127.0.0.1", first.port());
+  ASSERT_TRUE(second.ok()) << second.error().message;
+  Start(std::move(first));
+  auto late =
+      Server::Create(options_, std::move(*second), service_, {4096, 20}, ByteTokenizer(), nullptr);
+  ASSERT_TRUE(late.ok());
+  const Status status = (*late)->Start();
   ASSERT_FALSE(status.ok());
   EXPECT_THAT(status.error().message, HasSubstr("the port is in use"));
-  EXPECT_THAT(status.error().message, HasSubstr("--port"));
+}
+
+TEST_F(ServerTest, AHostThatIsNoneIsRefused) {
+  const auto bound = BoundPort::Bind("no.such.host.invalid", 0);
+  ASSERT_FALSE(bound.ok());
+  EXPECT_THAT(bound.error().message, HasSubstr("--host no.such.host.invalid"));
 }
 
 TEST_F(ServerTest, WrongOptionsAreRefused) {
   options_.io_threads = 0;
-  EXPECT_FALSE(Server::Create(options_, service_, {4096, 20}, ByteTokenizer(), nullptr).ok());
+  EXPECT_FALSE(
+      Server::Create(options_, AnyPort(), service_, {4096, 20}, ByteTokenizer(), nullptr).ok());
   options_.io_threads = 1;
   options_.served_model_name.clear();
-  EXPECT_FALSE(Server::Create(options_, service_, {4096, 20}, ByteTokenizer(), nullptr).ok());
+  EXPECT_FALSE(
+      Server::Create(options_, AnyPort(), service_, {4096, 20}, ByteTokenizer(), nullptr).ok());
 }
 
 }  // namespace

@@ -62,6 +62,7 @@ def test_port_in_use_is_a_clear_error(binary, model_dir):
                               capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "in use" in done.stderr
+    assert "of weights" not in done.stdout + done.stderr, "found before the weights are loaded"
 
 
 def test_cuda_without_a_gpu_is_a_clear_error(binary, model_dir):
