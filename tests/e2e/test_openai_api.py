@@ -165,7 +165,7 @@ def test_unknown_model_is_not_found(client):
     ({"top_p": 7}, "top_p"),
     ({"suffix": "x"}, "suffix"),
     ({"best_of": 2}, "best_of"),
-    ({"logprobs": 99}, "log-probabilities"),
+    ({"logprobs": 99}, "asked for in logprobs"),
     ({"extra_body": {"min_p": "x"}}, "min_p"),
 ])
 def test_bad_completions_name_what_is_wrong(client, fields, word):
