@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "base/check.h"
 #include "checkpoint/module_selection.h"
 #include "checkpoint/peft_adapter.h"
 #include "checkpoint/widen.h"
@@ -84,10 +85,11 @@ Error ExplainTensor(std::string_view tensor) {
                    tensor);
 }
 
-/// Checks one adapter against one base model; a call of Run is its whole life.
+/// Checks one adapter against one base model, or by itself where `model` is null; a call of Run is
+/// its whole life.
 class Checker {
  public:
-  Checker(const AdapterConfig& config, const SafetensorsHeader& header, const ModelConfig& model,
+  Checker(const AdapterConfig& config, const SafetensorsHeader& header, const ModelConfig* model,
           const AdapterLimits& limits)
       : config_(config), header_(header), model_(model), limits_(limits) {}
 
@@ -153,11 +155,11 @@ class Checker {
     if (!config_.layers_to_transform || config_.layers_to_transform->empty()) return OkStatus();
     const std::vector<int32_t>& layers = *config_.layers_to_transform;
     const int32_t greatest = *std::max_element(layers.begin(), layers.end());
-    if (greatest < model_.layers) return OkStatus();
+    if (model_ == nullptr || greatest < model_->layers) return OkStatus();
     std::string text =
         fmt::format("'layers_to_transform' names layer {}, but the base model has layers 0 to {}",
-                    greatest, model_.layers - 1);
-    if (*std::min_element(layers.begin(), layers.end()) >= model_.layers) {
+                    greatest, model_->layers - 1);
+    if (*std::min_element(layers.begin(), layers.end()) >= model_->layers) {
       return Error{ErrorCode::kInvalidArgument,
                    std::move(text) + ": the adapter was made for another base model" + MadeFor()};
     }
@@ -176,11 +178,11 @@ class Checker {
       name.remove_suffix(std::string_view(".lora_A.weight").size());
       const std::optional<ModuleKey> key = ParseModule(name);
       if (!key) return ExplainTensor(tensor.name);
-      if (key->first >= model_.layers) {
+      if (model_ != nullptr && key->first >= model_->layers) {
         return MakeError(ErrorCode::kInvalidArgument,
                          "tensor '{}' is of layer {}, but the base model has {} layers: the "
                          "adapter was made for another base model{}",
-                         tensor.name, key->first, model_.layers, MadeFor());
+                         tensor.name, key->first, model_->layers, MadeFor());
       }
       if (!tensor.type) {
         return MakeError(ErrorCode::kUnsupported,
@@ -199,10 +201,23 @@ class Checker {
     return OkStatus();
   }
 
+  /// The base model's layers; without one, those that the weights are of.
+  std::vector<int32_t> Layers() const {
+    std::vector<int32_t> layers;
+    if (model_ != nullptr) {
+      for (int32_t layer = 0; layer < model_->layers; ++layer) layers.push_back(layer);
+      return layers;
+    }
+    for (const auto& [key, pair] : pairs_) {
+      if (layers.empty() || layers.back() != key.first) layers.push_back(key.first);
+    }
+    return layers;
+  }
+
   /// Every module that the config chooses has both tensors, and no other module has any.
   Status CompareWithTargets(const TargetSelection& targets) {
     const bool inferred = config_.target_modules.kind == ModuleSelector::Kind::kNone;
-    for (int32_t layer = 0; layer < model_.layers; ++layer) {
+    for (const int32_t layer : Layers()) {
       for (Projection projection : kAllProjections) {
         const std::string module = ModuleName(LayerIndex(layer), projection);
         const auto pair = pairs_.find(ModuleKey(layer, projection));
@@ -247,10 +262,10 @@ class Checker {
     module.scaling =
         static_cast<float>(config_.use_rslora ? alpha / std::sqrt(rank) : alpha / rank);
     const std::string_view source = rank_key ? "rank_pattern" : "r";
-    WEFT_RETURN_IF_ERROR(
-        CheckShape(*pair.a, {module.rank, model_.InputSize(key.second)}, 0, source));
-    WEFT_RETURN_IF_ERROR(
-        CheckShape(*pair.b, {model_.OutputSize(key.second), module.rank}, 1, source));
+    WEFT_ASSIGN_OR_RETURN(const int64_t in, SizeBesideRank(*pair.a, key.second, 0));
+    WEFT_ASSIGN_OR_RETURN(const int64_t out, SizeBesideRank(*pair.b, key.second, 1));
+    WEFT_RETURN_IF_ERROR(CheckShape(*pair.a, {module.rank, in}, 0, source));
+    WEFT_RETURN_IF_ERROR(CheckShape(*pair.b, {out, module.rank}, 1, source));
     if (module.rank > limits_.max_rank) {
       return MakeError(ErrorCode::kInvalidArgument,
                        "module '{}' has rank {}, but the server takes at most {}; start it with "
@@ -260,6 +275,20 @@ class Checker {
     module.a = MakeRef(*pair.a);
     module.b = MakeRef(*pair.b);
     return module;
+  }
+
+  /// What A takes in (`rank_axis` 0), or B puts out (1): as the base model has it; without one, as
+  /// it is stored.
+  Result<int64_t> SizeBesideRank(const SafetensorsTensor& tensor, Projection projection,
+                                 size_t rank_axis) const {
+    if (model_ != nullptr) {
+      return int64_t{rank_axis == 0 ? model_->InputSize(projection)
+                                    : model_->OutputSize(projection)};
+    }
+    if (tensor.shape.size() == 2) return tensor.shape[1 - rank_axis];
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "tensor '{}' has shape [{}]: lora_A and lora_B of a projection are matrices",
+                     tensor.name, fmt::join(tensor.shape, ", "));
   }
 
   /// `rank_axis`: which of the two sizes is the rank.
@@ -272,13 +301,14 @@ class Checker {
                        "tensor '{}' has rank {}, but adapter_config.json says {} ('{}')",
                        tensor.name, tensor.shape[rank_axis], wanted[rank_axis], source);
     }
+    WEFT_CHECK(model_ != nullptr);  // Without one, only the rank can differ.
     const bool transposed = two && tensor.shape[0] == wanted[1] && tensor.shape[1] == wanted[0];
     return MakeError(ErrorCode::kInvalidArgument,
                      "tensor '{}' has shape [{}], but must have [{}]: {}", tensor.name,
                      fmt::join(tensor.shape, ", "), fmt::join(wanted, ", "),
                      transposed ? std::string("it is transposed; save it as PEFT does")
                      : two ? fmt::format("the adapter was made for another base model than '{}'{}",
-                                         model_.name, MadeFor())
+                                         model_->name, MadeFor())
                            : std::string("lora_A and lora_B of a projection are matrices"));
   }
 
@@ -298,6 +328,7 @@ class Checker {
 
   /// Names are compared without folder and case, and "X.Q4_1.gguf" counts as X.
   void WarnOfOtherBase() {
+    if (model_ == nullptr) return;
     const auto last_part = [](std::string_view path) {
       while (path.ends_with('/')) path.remove_suffix(1);
       std::string name(path.substr(path.rfind('/') + 1));
@@ -306,18 +337,18 @@ class Checker {
       return name;
     };
     const std::string theirs = last_part(config_.base_model_name_or_path);
-    const std::string ours = last_part(model_.name);
+    const std::string ours = last_part(model_->name);
     if (theirs.empty() || ours.empty() || ours == theirs) return;
     if (ours.starts_with(theirs) && ours.ends_with(".gguf")) return;
     adapter_.warnings.push_back(
         fmt::format("it was made for the base model '{}', but this is '{}'; shapes fit, so it is "
                     "served",
-                    config_.base_model_name_or_path, model_.name));
+                    config_.base_model_name_or_path, model_->name));
   }
 
   const AdapterConfig& config_;
   const SafetensorsHeader& header_;
-  const ModelConfig& model_;
+  const ModelConfig* const model_;  ///< Null: the adapter by itself.
   const AdapterLimits& limits_;
   std::map<ModuleKey, Pair> pairs_;
   AdapterFiles adapter_;
@@ -328,7 +359,15 @@ class Checker {
 Result<AdapterFiles> CheckAdapter(const AdapterConfig& config, const SafetensorsHeader& header,
                                   const ModelConfig& model, const AdapterLimits& limits,
                                   std::string_view name) {
-  Result<AdapterFiles> adapter = Checker(config, header, model, limits).Run();
+  Result<AdapterFiles> adapter = Checker(config, header, &model, limits).Run();
+  if (!adapter.ok()) return adapter.error().WithContext(name);
+  return adapter;
+}
+
+Result<AdapterFiles> CheckAdapterByItself(const AdapterConfig& config,
+                                          const SafetensorsHeader& header,
+                                          const AdapterLimits& limits, std::string_view name) {
+  Result<AdapterFiles> adapter = Checker(config, header, nullptr, limits).Run();
   if (!adapter.ok()) return adapter.error().WithContext(name);
   return adapter;
 }

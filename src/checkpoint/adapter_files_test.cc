@@ -319,6 +319,37 @@ TEST_F(AdapterFolder, TargetsMayBeLeftToTheTensors) {
   EXPECT_EQ(adapter->modules.size(), 1u);
 }
 
+TEST_F(AdapterFolder, ByItselfItsSizesAndLayersAreAnybodys) {
+  WriteConfig(R"("r": 4, "target_modules": ["q_proj"], "layers_to_transform": [2000000000])");
+  const std::string name = "base_model.model.model.layers.2000000000.self_attn.q_proj";
+  tensors_.push_back({name + ".lora_A.weight", StoredType::kF32, {4, 7}});
+  tensors_.push_back({name + ".lora_B.weight", StoredType::kF32, {9, 4}});
+  WriteWeights();
+  EXPECT_THAT(ErrorOfOpen(), HasSubstr("another base model"));
+  auto adapter = OpenAdapterByItself(LocalFiles(), folder_, {});
+  ASSERT_TRUE(adapter.ok()) << adapter.error().message;
+  ASSERT_EQ(adapter->modules.size(), 1u);
+  EXPECT_EQ(adapter->modules[0].a.columns, 7);
+  EXPECT_EQ(adapter->modules[0].b.rows, 9);
+  EXPECT_EQ(adapter->max_rank, 4);
+}
+
+TEST_F(AdapterFolder, ByItselfRanksPairsAndMatricesAreChecked) {
+  const auto error = [this] {
+    WriteWeights();
+    auto adapter = OpenAdapterByItself(LocalFiles(), folder_, {});
+    return adapter.ok() ? std::string() : adapter.error().message;
+  };
+  const std::string name = "base_model.model.model.layers.0.self_attn.q_proj";
+  tensors_ = {{name + ".lora_A.weight", StoredType::kF32, {4, 7}}};
+  EXPECT_THAT(error(), HasSubstr("q_proj.lora_B.weight' is missing"));
+  tensors_.push_back({name + ".lora_B.weight", StoredType::kF32, {9, 2}});
+  EXPECT_THAT(error(), HasSubstr("has rank 2, but adapter_config.json says 4 ('r')"));
+  tensors_[1].shape = {9, 4, 1};
+  EXPECT_THAT(error(),
+              HasSubstr("shape [9, 4, 1]: lora_A and lora_B of a projection are matrices"));
+}
+
 TEST_F(AdapterFolder, AMissingFolderIsNamed) {
   std::filesystem::remove_all(folder_);
   auto adapter = Open();

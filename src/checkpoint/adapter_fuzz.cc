@@ -43,7 +43,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!header.ok()) return 0;
   const weft::ModelConfig model = TinyModel();
   const auto adapter = CheckAdapter(*config, *header, model, AdapterLimits{}, "fuzz");
+  const auto by_itself = CheckAdapterByItself(*config, *header, AdapterLimits{}, "fuzz");
   if (!adapter.ok()) return 0;
+  WEFT_CHECK(by_itself.ok());
   size_t parts = 0;
   for (int32_t layer = 0; layer < model.layers; ++layer) {
     for (const ReadRange& range : PlanLayerReads(*adapter, weft::LayerIndex(layer))) {

@@ -26,10 +26,9 @@ Error ExplainMissing(FileSystem& files, const std::string& folder, std::string_v
                    folder, missing);
 }
 
-}  // namespace
-
-Result<AdapterFiles> OpenAdapter(FileSystem& files, const std::string& folder,
-                                 const ModelConfig& model, const AdapterLimits& limits) {
+/// `check`: what makes AdapterFiles of a config and a header.
+template <typename Check>
+Result<AdapterFiles> Open(FileSystem& files, const std::string& folder, const Check& check) {
   const std::string config_path = folder + "/adapter_config.json";
   const std::string weights_path = folder + "/adapter_model.safetensors";
   // Stamps are taken first, so that a change while reading shows later.
@@ -49,13 +48,29 @@ Result<AdapterFiles> OpenAdapter(FileSystem& files, const std::string& folder,
   WEFT_ASSIGN_OR_RETURN(const std::unique_ptr<File> file, files.Open(weights_path));
   WEFT_ASSIGN_OR_RETURN(const SafetensorsHeader header,
                         ReadSafetensorsHeader(*file, weights_path, kMaxHeader));
-  WEFT_ASSIGN_OR_RETURN(AdapterFiles adapter, CheckAdapter(*config, header, model, limits, folder));
+  WEFT_ASSIGN_OR_RETURN(AdapterFiles adapter, check(*config, header));
   adapter.folder = folder;
   adapter.weights_path = weights_path;
   adapter.config_stamp = *config_stamp;
   adapter.weights_stamp = *weights_stamp;
   adapter.file_bytes = file->size();
   return adapter;
+}
+
+}  // namespace
+
+Result<AdapterFiles> OpenAdapter(FileSystem& files, const std::string& folder,
+                                 const ModelConfig& model, const AdapterLimits& limits) {
+  return Open(files, folder, [&](const AdapterConfig& config, const SafetensorsHeader& header) {
+    return CheckAdapter(config, header, model, limits, folder);
+  });
+}
+
+Result<AdapterFiles> OpenAdapterByItself(FileSystem& files, const std::string& folder,
+                                         const AdapterLimits& limits) {
+  return Open(files, folder, [&](const AdapterConfig& config, const SafetensorsHeader& header) {
+    return CheckAdapterByItself(config, header, limits, folder);
+  });
 }
 
 Result<std::unique_ptr<File>> OpenAdapterWeights(FileSystem& files, const AdapterFiles& adapter) {

@@ -66,10 +66,21 @@ Result<AdapterFiles> CheckAdapter(const AdapterConfig& config, const Safetensors
                                   const ModelConfig& model, const AdapterLimits& limits,
                                   std::string_view name);
 
+/// The same as far as it goes without a base model, for whoever wants to know what is in an
+/// adapter: a size that a model would state is taken as it is stored. What this refuses, every
+/// model does.
+Result<AdapterFiles> CheckAdapterByItself(const AdapterConfig& config,
+                                          const SafetensorsHeader& header,
+                                          const AdapterLimits& limits, std::string_view name);
+
 /// Opens a PEFT folder (adapter_config.json, adapter_model.safetensors): reads the config and the
 /// header only. Blocks; for loader threads.
 Result<AdapterFiles> OpenAdapter(FileSystem& files, const std::string& folder,
                                  const ModelConfig& model, const AdapterLimits& limits);
+
+/// The same with CheckAdapterByItself. Blocks.
+Result<AdapterFiles> OpenAdapterByItself(FileSystem& files, const std::string& folder,
+                                         const AdapterLimits& limits);
 
 /// Opens the weights of a checked adapter for reading. When they are no longer the file that was
 /// checked, that is an error, so that no offset is used on another file. Blocks.
