@@ -10,6 +10,12 @@ std::string_view ProjectionName(Projection projection) {
   return kNames[static_cast<size_t>(projection)];
 }
 
+std::string_view ArchitectureName(Architecture architecture) {
+  constexpr std::array<std::string_view, kAllArchitectures.size()> kNames = {"llama", "mistral",
+                                                                             "qwen2", "qwen3"};
+  return kNames[static_cast<size_t>(architecture)];
+}
+
 int32_t ModelConfig::OutputSize(Projection projection) const {
   switch (projection) {
     case Projection::kQ:

@@ -23,6 +23,12 @@ std::string_view ProjectionName(Projection projection);
 
 enum class Architecture : uint8_t { kLlama, kMistral, kQwen2, kQwen3 };
 
+inline constexpr std::array<Architecture, 4> kAllArchitectures = {
+    Architecture::kLlama, Architecture::kMistral, Architecture::kQwen2, Architecture::kQwen3};
+
+/// "llama", "mistral", "qwen2" or "qwen3".
+std::string_view ArchitectureName(Architecture architecture);
+
 enum class RopeScaling : uint8_t { kNone, kLinear, kLlama3 };
 
 /// Rotary position embedding. `factor` and the three below it are for the scaled kinds only.

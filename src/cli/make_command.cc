@@ -45,12 +45,9 @@ struct ModelFlags {
 };
 
 Result<Architecture> ArchitectureNamed(const std::string& name) {
-  const std::map<std::string, Architecture> names = {{"llama", Architecture::kLlama},
-                                                     {"mistral", Architecture::kMistral},
-                                                     {"qwen2", Architecture::kQwen2},
-                                                     {"qwen3", Architecture::kQwen3}};
-  const auto found = names.find(name);
-  if (found != names.end()) return found->second;
+  for (const Architecture architecture : kAllArchitectures) {
+    if (ArchitectureName(architecture) == name) return architecture;
+  }
   return MakeError(ErrorCode::kInvalidArgument,
                    "--architecture {}: must be llama, mistral, qwen2 or qwen3", name);
 }
