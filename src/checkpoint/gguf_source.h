@@ -23,6 +23,7 @@ class GgufSource final : public TensorSource {
 
   const TensorInfo* Find(std::string_view name) const override;
   std::vector<std::string_view> Names() const override;
+  Bytes file_bytes() const override { return file_->size(); }
   Status ReadRows(const TensorInfo& tensor, int64_t first_row, int64_t rows,
                   std::span<float> into) const override {
     return Read(tensor, first_row, rows, into);

@@ -121,6 +121,12 @@ std::vector<std::string_view> SafetensorsSource::Names() const {
   return names;
 }
 
+Bytes SafetensorsSource::file_bytes() const {
+  Bytes bytes = 0;
+  for (const auto& file : files_) bytes += file->size();
+  return bytes;
+}
+
 template <typename Element>
 Status SafetensorsSource::Read(const TensorInfo& tensor, int64_t first_row, int64_t rows,
                                std::span<Element> into) const {

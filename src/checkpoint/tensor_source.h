@@ -30,6 +30,8 @@ class TensorSource {
   /// Null when there is none of that name. The pointer lives as long as the source.
   virtual const TensorInfo* Find(std::string_view name) const = 0;
   virtual std::vector<std::string_view> Names() const = 0;
+  /// Of the files that the tensors lie in, whole.
+  virtual Bytes file_bytes() const = 0;
   /// Rows [first_row, first_row + rows) of a tensor of one or two dimensions (one dimension counts
   /// as a single row) widened to float, `into` = rows x columns.
   virtual Status ReadRows(const TensorInfo& tensor, int64_t first_row, int64_t rows,

@@ -24,6 +24,7 @@ class MemoryTensors final : public checkpoint::TensorSource {
 
   const checkpoint::TensorInfo* Find(std::string_view name) const override;
   std::vector<std::string_view> Names() const override;
+  Bytes file_bytes() const override { return 0; }
   Status ReadRows(const checkpoint::TensorInfo& tensor, int64_t first_row, int64_t rows,
                   std::span<float> into) const override;
   Status ReadBFloat16Rows(const checkpoint::TensorInfo& tensor, int64_t first_row, int64_t rows,

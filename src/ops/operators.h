@@ -108,6 +108,10 @@ class Operators {
   virtual Bytes workspace_bytes() const = 0;
   /// Any thread.
   virtual Result<std::unique_ptr<Matrix>> CreateMatrix(int32_t out, int32_t in) = 0;
+  /// What a matrix of CreateMatrix takes, as far as that does not depend on its values.
+  virtual Bytes MatrixBytes(int32_t out, int32_t in) const {
+    return Bytes{out} * in * SizeOf(tile_packer().dtype());
+  }
   /// Whether matrices want to be created one at a time in the model's order, by a backend that lays
   /// those that share an input side by side. Otherwise several threads create them, in any order.
   virtual bool CreatesMatricesInOrder() const { return false; }

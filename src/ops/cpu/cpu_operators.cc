@@ -129,6 +129,10 @@ Result<std::unique_ptr<Matrix>> CpuOperators::CreateMatrix(int32_t out, int32_t 
   return PackedMatrix::Create(weight_memory_, kernels_, options_.dtype, out, in);
 }
 
+Bytes CpuOperators::MatrixBytes(int32_t out, int32_t in) const {
+  return PackedMatrix::BytesOf(kernels_, out, in);
+}
+
 void CpuOperators::BindPages(std::byte* arena, int32_t page_count) {
   arena_ = arena;
   page_count_ = page_count;

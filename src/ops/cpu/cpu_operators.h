@@ -30,6 +30,7 @@ class CpuOperators final : public Operators {
   const TilePacker& tile_packer() const override { return packer_; }
   Bytes workspace_bytes() const override;
   Result<std::unique_ptr<Matrix>> CreateMatrix(int32_t out, int32_t in) override;
+  Bytes MatrixBytes(int32_t out, int32_t in) const override;
   void BindPages(std::byte* arena, int32_t page_count) override;
   void BeginStep(const StepRows& step) override;
   void Embed(const Matrix& table) override;

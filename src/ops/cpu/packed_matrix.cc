@@ -14,14 +14,18 @@ namespace weft::ops::cpu {
 Result<std::unique_ptr<Matrix>> PackedMatrix::Create(WeightMemory& memory, const Kernels& kernels,
                                                      DType dtype, int32_t out, int32_t in) {
   WEFT_CHECK(out > 0 && in > 0 && in % kPanelColumns == 0 && in < kMostCodedDepth);
-  const int64_t panels = (int64_t{out} + kPanelColumns - 1) / kPanelColumns;
-  WEFT_ASSIGN_OR_RETURN(WeightPiece piece, memory.Take(panels * kernels.panel_bytes(in)));
+  WEFT_ASSIGN_OR_RETURN(WeightPiece piece, memory.Take(BytesOf(kernels, out, in)));
   return std::unique_ptr<Matrix>(new PackedMatrix(kernels, dtype, out, in, std::move(piece)));
+}
+
+Bytes PackedMatrix::BytesOf(const Kernels& kernels, int32_t out, int32_t in) {
+  return PanelsOf(out) * kernels.panel_bytes(in);
 }
 
 Bytes PackedMatrix::bytes() const {
   const std::lock_guard lock(mutex_);
-  return panels() * panel_bytes_ + std::ssize(plain_panels_) * in_ * kPanelColumns * SizeOf(dtype_);
+  return BytesOf(kernels_, out_, in_) +
+         std::ssize(plain_panels_) * in_ * kPanelColumns * SizeOf(dtype_);
 }
 
 void PackedMatrix::SetRows(int32_t first, int32_t count, std::span<const float> values) {

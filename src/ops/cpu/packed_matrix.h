@@ -22,18 +22,25 @@ class PackedMatrix final : public Matrix {
   static Result<std::unique_ptr<Matrix>> Create(WeightMemory& memory, const Kernels& kernels,
                                                 DType dtype, int32_t out, int32_t in);
 
+  /// Without panels that cannot be coded.
+  static Bytes BytesOf(const Kernels& kernels, int32_t out, int32_t in);
+
   Bytes bytes() const override;
   void SetRows(int32_t first, int32_t count, std::span<const float> values) override;
   void SetBFloat16Rows(int32_t first, int32_t count, std::span<const BFloat16> values) override;
 
   int32_t out() const { return out_; }
   int32_t in() const { return in_; }
-  int32_t panels() const { return (out_ + kPanelColumns - 1) / kPanelColumns; }
+  int32_t panels() const { return PanelsOf(out_); }
   /// From one panel to the next.
   Bytes panel_bytes() const { return panel_bytes_; }
   const std::byte* Panel(int32_t panel) const { return memory_.data + panel * panel_bytes_; }
 
  private:
+  static int32_t PanelsOf(int32_t out) {
+    return static_cast<int32_t>((int64_t{out} + kPanelColumns - 1) / kPanelColumns);
+  }
+
   PackedMatrix(const Kernels& kernels, DType dtype, int32_t out, int32_t in, WeightPiece memory)
       : kernels_(kernels),
         dtype_(dtype),

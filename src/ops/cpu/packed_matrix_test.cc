@@ -128,6 +128,38 @@ TEST_P(PackedMatrixTest, RowsComeBackBitForBit) {
       }
 }
 
+TEST_P(PackedMatrixTest, TakesWhatWasSaidBeforeItsValuesWereKnownWherePanelsAreCoded) {
+  const bool all_coded =
+      kernels().code_panel == nullptr || GetParam().contents == Contents::kNormal;
+  for (const int32_t out : {33, 96}) {
+    const auto made = MakeMatrix(out, 576, Values(out, 576), false);
+    if (all_coded) {
+      EXPECT_EQ(PackedMatrix::BytesOf(kernels(), out, 576), made->bytes());
+    } else {
+      EXPECT_LT(PackedMatrix::BytesOf(kernels(), out, 576), made->bytes());
+    }
+  }
+}
+
+TEST(MatrixBytesTest, OperatorsSayWhatTheirMatricesTake) {
+  ModelConfig config;
+  config.vocabulary = config.hidden = config.intermediate = 64;
+  config.layers = 1;
+  config.heads = config.kv_heads = 4;
+  config.head_dim = 16;
+  const auto device = device::CreateCpuDevice();
+  for (const DType dtype : {DType::kBFloat16, DType::kFloat32}) {
+    OperatorsOptions options;
+    options.dtype = dtype;
+    options.max_rows = 1;
+    options.kv = KvLayout::For(config, dtype, 0);
+    auto operators = CreateOperators(*device, config, options);
+    ASSERT_TRUE(operators.ok()) << operators.error().message;
+    const auto matrix = std::move((*operators)->CreateMatrix(33, 576)).value();
+    EXPECT_EQ((*operators)->MatrixBytes(33, 576), matrix->bytes());
+  }
+}
+
 /// Whatever form the panels have, rows come in whatever company, and k is cut wherever.
 TEST_P(PackedMatrixTest, ProductsHaveTheBitsOfThoseWithPlainPanels) {
   if (GetParam().contents == Contents::kAnyBits) GTEST_SKIP() << "NaN and infinity meet";
