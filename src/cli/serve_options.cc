@@ -3,7 +3,6 @@
 #include <simdjson.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cctype>
 #include <filesystem>
 #include <fstream>
@@ -11,7 +10,7 @@
 
 #include "base/file.h"
 #include "bench/workload.h"
-#include "checkpoint/model_config.h"
+#include "cli/adapter_limits.h"
 #include "cli/given_flags.h"
 #include "cli/number_range.h"
 
@@ -272,18 +271,7 @@ Status CheckServeOptions(const ServeOptions& o) {
     return refuse(
         "--kv-memory and --mem-fraction-static both set the pool's size; give one of them");
   }
-  for (const std::string& name : o.lora_target_modules) {
-    const bool known =
-        name == "all" || std::any_of(kAllProjections.begin(), kAllProjections.end(),
-                                     [&](Projection p) { return ProjectionName(p) == name; });
-    if (!known) {
-      return MakeError(
-          ErrorCode::kInvalidArgument,
-          "--lora-target-modules '{}': not a projection; use q_proj, k_proj, v_proj, o_proj, "
-          "gate_proj, up_proj, down_proj or all",
-          name);
-    }
-  }
+  WEFT_RETURN_IF_ERROR(CheckTargetModules(o.lora_target_modules));
   if (!o.lora_dir.empty() && !std::filesystem::is_directory(o.lora_dir)) {
     return MakeError(ErrorCode::kInvalidArgument, "--lora-dir '{}' is not a folder", o.lora_dir);
   }

@@ -5,14 +5,14 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <future>
 #include <thread>
 
-#include "adapter/image_layout.h"
 #include "base/file.h"
-#include "checkpoint/required_tensors.h"
+#include "cli/adapter_limits.h"
 #include "cli/choose_device.h"
+#include "cli/model_text.h"
+#include "cli/served_shape.h"
 #include "cli/start_parts.h"
 #include "ops/ceilings.h"
 
@@ -42,18 +42,6 @@ Bytes ImageBytes(const ModelConfig& config, int32_t rank, DType dtype) {
   return bytes * config.layers * SizeOf(dtype);
 }
 
-/// Bytes of the model's weights as they are kept.
-Bytes WeightBytes(const ModelConfig& config, DType dtype) {
-  Bytes bytes = 0;
-  for (const checkpoint::TensorInfo& tensor : checkpoint::RequiredTensors(config)) {
-    const bool matrix = tensor.shape.size() == 2;
-    Bytes size = matrix ? SizeOf(dtype) : SizeOf(DType::kFloat32);
-    for (const int64_t extent : tensor.shape) size *= extent;
-    bytes += size;
-  }
-  return bytes;
-}
-
 /// Where what was measured of this machine is kept: $WEFT_CACHE, else ~/.cache/weft, else nowhere.
 std::string MeasuredFolder() {
   if (const char* cache = std::getenv("WEFT_CACHE"); cache != nullptr) return cache;
@@ -62,26 +50,8 @@ std::string MeasuredFolder() {
   return {};
 }
 
-DType DTypeOf(const ServeOptions& options) {
-  return options.dtype == "float32" ? DType::kFloat32 : DType::kBFloat16;
-}
-
 checkpoint::AdapterLimits LimitsOf(const ServeOptions& options) {
-  checkpoint::AdapterLimits limits;
-  limits.max_rank = options.max_lora_rank;
-  const auto& names = options.lora_target_modules;
-  if (names.empty() || std::find(names.begin(), names.end(), "all") != names.end()) return limits;
-  for (const Projection projection : kAllProjections) {
-    limits.allowed[static_cast<size_t>(projection)] =
-        std::find(names.begin(), names.end(), ProjectionName(projection)) != names.end();
-  }
-  return limits;
-}
-
-text::GgufVocabulary ToText(const checkpoint::GgufVocabulary& from) {
-  return {
-      from.model, from.pre, from.tokens, from.types,   from.scores,  from.merges,          from.bos,
-      from.eos,   from.unk, from.pad,    from.add_bos, from.add_eos, from.add_space_prefix};
+  return AdapterLimitsOf(options.max_lora_rank, options.lora_target_modules);
 }
 
 }  // namespace
@@ -165,46 +135,11 @@ Status Serving::OpenFiles() {
 
 /// The tokenizer and the chat template.
 Status Serving::LoadText() {
-  FileSystem& files = LocalFiles();
-  if (!options_.tokenizer_path.empty()) {
-    std::string file = options_.tokenizer_path;
-    if (std::filesystem::is_directory(file)) file += "/tokenizer.json";
-    WEFT_ASSIGN_OR_RETURN(files_.tokenizer_json, files.ReadText(file));
-    files_.gguf_vocabulary.reset();
-  }
-  auto tokenizer =
-      !files_.tokenizer_json.empty()
-          ? text::Tokenizer::FromTokenizerJson(files_.tokenizer_json, files_.tokenizer_config_json)
-      : !files_.tokenizer_model.empty()
-          ? text::Tokenizer::FromSentencePiece(files_.tokenizer_model, files_.tokenizer_config_json)
-      : files_.gguf_vocabulary ? text::Tokenizer::FromGguf(ToText(*files_.gguf_vocabulary))
-                               : Result<std::shared_ptr<const text::Tokenizer>>(MakeError(
-                                     ErrorCode::kNotFound,
-                                     "'{}' has no tokenizer.json; name a folder that has one with "
-                                     "--tokenizer-path",
-                                     files_.path));
-  if (!tokenizer.ok()) return tokenizer.error();
-  tokenizer_ = *tokenizer;
-
-  text::ChatTemplateFiles sources;
-  if (!options_.chat_template.empty()) {
-    WEFT_ASSIGN_OR_RETURN(files_.chat_template_jinja, files.ReadText(options_.chat_template));
-  }
-  sources.chat_template_jinja = files_.chat_template_jinja;
-  sources.tokenizer_config_json = files_.tokenizer_config_json;
-  sources.gguf_chat_template = files_.gguf_chat_template;
-  if (files_.gguf_vocabulary) {
-    sources.gguf_bos_token = tokenizer_->TokenText(files_.gguf_vocabulary->bos);
-    sources.gguf_eos_token = tokenizer_->TokenText(files_.gguf_vocabulary->eos);
-  }
-  WEFT_ASSIGN_OR_RETURN(const auto source, text::FindChatTemplate(sources));
-  if (!source) return OkStatus();
-  auto compiled = text::ChatTemplate::Compile(*source);
-  if (compiled.ok()) {
-    chat_template_ = *compiled;
-  } else {
-    spdlog::warn("/v1/chat/completions will not work: {}", compiled.error().message);
-  }
+  WEFT_ASSIGN_OR_RETURN(ModelText text, LoadModelText(LocalFiles(), files_, options_.tokenizer_path,
+                                                      options_.chat_template));
+  tokenizer_ = std::move(text.tokenizer);
+  chat_template_ = std::move(text.chat_template);
+  if (!text.warning.empty()) spdlog::warn("{}", text.warning);
   return OkStatus();
 }
 
@@ -227,13 +162,13 @@ Status Serving::CheckAdapters() {
 
 Status Serving::LoadModel() {
   model::TransformerOptions options;
-  options.dtype = DTypeOf(options_);
+  options.dtype = ServedDType(options_.dtype);
   options.threads = options_.threads > 0 ? options_.threads
                                          : static_cast<int>(std::thread::hardware_concurrency());
   options.max_rows = options_.chunked_prefill_size + options_.max_running_requests;
   options.max_sequences = options_.max_running_requests;
   options.max_logits_rows = options_.max_running_requests;
-  options.min_page_bytes = MinPageBytes();
+  options.min_page_bytes = kv_.page_bytes;
   // Tiles are rounded up, so the operators' room is too.
   options.max_lora_rank =
       (options_.max_lora_rank + ops::kRankTile - 1) / ops::kRankTile * ops::kRankTile;
@@ -255,7 +190,7 @@ Status Serving::StartProfile() {
   WEFT_ASSIGN_OR_RETURN(
       device::Ceilings ceilings,
       ops::MeasureCeilings(*device_, threads, clock_, {5, std::chrono::milliseconds(20)}));
-  profiler_ = std::make_unique<model::StepProfiler>(files_.config, DTypeOf(options_),
+  profiler_ = std::make_unique<model::StepProfiler>(files_.config, ServedDType(options_.dtype),
                                                     std::move(ceilings), clock_);
   model_->SetProfiler(*profiler_);
   return OkStatus();
@@ -280,7 +215,8 @@ Bytes Serving::ChoosePoolBytes(Bytes free) const {
 Bytes Serving::ChooseHostBytes(Bytes free) const {
   const Bytes given = *options_.Size(options_.lora_host_memory, "--lora-host-memory");
   if (given > 0) return given;
-  const Bytes typical = ImageBytes(files_.config, kTypicalRank, DTypeOf(options_)) * kTypicalImages;
+  const Bytes typical =
+      ImageBytes(files_.config, kTypicalRank, ServedDType(options_.dtype)) * kTypicalImages;
   return std::min(static_cast<Bytes>(static_cast<double>(free) * kHostShare),
                   std::max(kSmallHostMemory, typical));
 }
@@ -294,8 +230,9 @@ Status Serving::CheckMemory(Bytes wanted, Bytes total, const char* flag) const {
 
 /// How many pages the pool and the host's images have.
 Status Serving::ChooseSizes() {
-  kv_ = ops::KvLayout::For(files_.config, DTypeOf(options_), MinPageBytes());
-  const Bytes free = device_->free_memory() - WeightBytes(files_.config, DTypeOf(options_));
+  kv_ = ServedPages(files_.config, ServedDType(options_.dtype));
+  const Bytes free =
+      device_->free_memory() - PlainWeightBytes(files_.config, ServedDType(options_.dtype));
   const Bytes pool_bytes = ChoosePoolBytes(free);
   WEFT_RETURN_IF_ERROR(CheckMemory(pool_bytes, device_->total_memory(), "--kv-memory"));
   const bool shared = device_->kind() == device::DeviceKind::kCpu;
@@ -323,10 +260,6 @@ Status Serving::AllocateHostImages() {
   if (!host.ok()) return host.error().WithContext("--lora-host-memory");
   host_images_ = std::move(host).value();
   return OkStatus();
-}
-
-Bytes Serving::MinPageBytes() const {
-  return adapter::LargestTile(files_.config, DTypeOf(options_));
 }
 
 engine::EngineOptions Serving::MakeEngineOptions() const {

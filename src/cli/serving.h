@@ -57,7 +57,6 @@ class Serving {
   void WriteTrace() const;
   Bytes ChoosePoolBytes(Bytes free) const;
   Bytes ChooseHostBytes(Bytes free) const;
-  Bytes MinPageBytes() const;
 
   const ServeOptions options_;
   const SteadyClock clock_;
