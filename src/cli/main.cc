@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cli/bench_command.h"
+#include "cli/inspect_command.h"
 #include "cli/make_command.h"
 #include "cli/serve_command.h"
 
@@ -20,6 +21,7 @@ int Run(int argc, char** argv) {
   weft.get_formatter()->column_width(36);
   int exit_code = 0;
   weft::cli::RegisterServeCommand(weft, exit_code);
+  weft::cli::RegisterInspectCommand(weft, exit_code);
   weft::cli::RegisterBenchCommand(weft, exit_code);
   weft::cli::RegisterMakeCommand(weft, exit_code);
   try {
