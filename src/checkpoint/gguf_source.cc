@@ -57,30 +57,43 @@ Status GgufSource::Read(const TensorInfo& tensor, int64_t first_row, int64_t row
   } else if (tensor.shape.size() == 2) {
     status = ReadPermuted(entry, columns, first_row, rows, into);
   } else if (rows == 1) {
-    status = ReadPermuted(entry, 1, 0, columns, into);  // A bias: an element is a row.
+    status = ReadPermutedBias(entry, into);
   }
   return status.ok() ? status : status.error().WithContext(tensor.name);
 }
 
 /// llama.cpp rotates neighbours, Hugging Face the two halves of a head: its row t * head_dim / 2 +
-/// j (t = 0, 1) lies at 2 j + t. Heads are read whole and their rows put in order.
+/// j (t = 0, 1) lies at 2 j + t.
+int64_t GgufSource::StoredRow(int64_t row) const {
+  const int64_t in_head = row % head_dim_;
+  const int64_t half = head_dim_ / 2;
+  return row - in_head + 2 * (in_head % half) + in_head / half;
+}
+
+/// Heads are read whole and their rows put in order.
 template <typename Element>
 Status GgufSource::ReadPermuted(const Entry& entry, int64_t columns, int64_t first_row,
                                 int64_t rows, std::span<Element> into) const {
   std::vector<Element> head(static_cast<size_t>(head_dim_ * columns));
-  const int64_t half = head_dim_ / 2;
   const int64_t end = first_row + rows;
   for (int64_t first = first_row / head_dim_ * head_dim_; first < end; first += head_dim_) {
     WEFT_RETURN_IF_ERROR(ReadStored(*file_, entry.info.type,
                                     entry.offset + StoredBytes(entry.info.type, first * columns),
                                     std::span(head)));
     for (int64_t row = std::max(first, first_row); row < std::min(first + head_dim_, end); ++row) {
-      const int64_t in_head = row - first;
-      const int64_t stored = 2 * (in_head % half) + in_head / half;
-      std::copy_n(head.begin() + stored * columns, columns,
+      std::copy_n(head.begin() + (StoredRow(row) - first) * columns, columns,
                   into.begin() + (row - first_row) * columns);
     }
   }
+  return OkStatus();
+}
+
+/// An element of a bias is a row. It is read whole, as a block may hold several heads.
+template <typename Element>
+Status GgufSource::ReadPermutedBias(const Entry& entry, std::span<Element> into) const {
+  std::vector<Element> stored(into.size());
+  WEFT_RETURN_IF_ERROR(ReadStored(*file_, entry.info.type, entry.offset, std::span(stored)));
+  for (size_t i = 0; i < into.size(); ++i) into[i] = stored[StoredRow(static_cast<int64_t>(i))];
   return OkStatus();
 }
 

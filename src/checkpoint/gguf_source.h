@@ -46,6 +46,10 @@ class GgufSource final : public TensorSource {
   template <typename Element>
   Status ReadPermuted(const Entry& entry, int64_t columns, int64_t first_row, int64_t rows,
                       std::span<Element> into) const;
+  template <typename Element>
+  Status ReadPermutedBias(const Entry& entry, std::span<Element> into) const;
+  /// Where the row of Hugging Face's order lies.
+  int64_t StoredRow(int64_t row) const;
 
   const std::unique_ptr<File> file_;
   const int64_t head_dim_;

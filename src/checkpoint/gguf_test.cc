@@ -6,9 +6,11 @@
 
 #include <cstring>
 
+#include "base/check.h"
 #include "base/file.h"
 #include "base/source_folder_for_test.h"
 #include "checkpoint/gguf_model.h"
+#include "checkpoint/gguf_source.h"
 #include "checkpoint/json_object.h"
 #include "checkpoint/model_files.h"
 #include "checkpoint/required_tensors.h"
@@ -237,6 +239,41 @@ TEST(GgufModel, AnyRowsOfAPermutedTensorAreThoseOfTheWhole) {
       std::vector<float> part(static_cast<size_t>(rows * 64));
       ASSERT_TRUE(model->tensors->ReadRows(tensor, first, rows, part).ok());
       ASSERT_TRUE(std::equal(part.begin(), part.end(), whole.begin() + first * 64));
+    }
+  }
+}
+
+/// A file in memory.
+class MemoryFile final : public File {
+ public:
+  explicit MemoryFile(std::string bytes) : bytes_(std::move(bytes)) {}
+  Bytes size() const override { return static_cast<Bytes>(bytes_.size()); }
+  Status Read(Bytes offset, std::span<std::byte> into) const override {
+    WEFT_CHECK(offset + static_cast<Bytes>(into.size()) <= size());
+    std::memcpy(into.data(), bytes_.data() + offset, into.size());
+    return OkStatus();
+  }
+
+ private:
+  const std::string bytes_;
+};
+
+TEST(GgufModel, ABlockOfABiasMayHoldSeveralHeads) {
+  std::string blocks;
+  for (char block = 0; block < 2; ++block) {
+    blocks += std::string("\x00\x3c", 2);  // A scale of 1, then 32 quants.
+    for (char i = 0; i < 32; ++i) blocks.push_back(static_cast<char>(32 * block + i));
+  }
+  GgufHeader header;
+  header.tensors.push_back(GgufTensor{"blk.0.attn_q.bias", StoredType::kQ8_0, {64}, 0, 68});
+  ModelConfig config;
+  config.head_dim = 16;
+  const GgufSource source(std::make_unique<MemoryFile>(blocks), header, config, true);
+  const std::vector<float> values = ReadTensor(source, "model.layers.0.self_attn.q_proj.bias");
+  ASSERT_EQ(values.size(), 64u);
+  for (int head = 0; head < 4; ++head) {
+    for (int i = 0; i < 16; ++i) {
+      EXPECT_EQ(values[head * 16 + i], head * 16 + 2 * (i % 8) + i / 8) << head << ", " << i;
     }
   }
 }
