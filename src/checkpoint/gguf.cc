@@ -47,11 +47,10 @@ constexpr Bytes kMaxHeader = 1 << 30;
 
 std::optional<StoredType> Supported(uint32_t type) {
   if (type >= std::size(kTensorTypes)) return std::nullopt;
-  for (StoredType stored : {StoredType::kF32, StoredType::kF16, StoredType::kBF16,
-                            StoredType::kQ8_0, StoredType::kQ4_0, StoredType::kQ4_1}) {
-    if (kTensorTypes[type] == StoredTypeName(stored)) return stored;
-  }
-  return std::nullopt;
+  const auto names = StoredTypeNames();
+  const auto name = std::find(names.begin(), names.end(), kTensorTypes[type]);
+  if (name == names.end()) return std::nullopt;
+  return static_cast<StoredType>(name - names.begin());
 }
 
 /// Walks the prefix. After a failed read every later one fails too, so that callers may check once.
@@ -247,19 +246,20 @@ GgufTensor ParseTensor(Reader& r) {
   if (r.stopped()) return tensor;
   const std::optional<StoredType> stored = Supported(type);
   if (!stored) {
-    r.Fail(ErrorCode::kUnsupported,
-           "tensor '{}': {} is not supported; supported: F32, F16, BF16, Q8_0, Q4_0, Q4_1",
-           tensor.name,
+    r.Fail(ErrorCode::kUnsupported, "tensor '{}': {} is not supported; supported: {}", tensor.name,
            type < std::size(kTensorTypes) ? std::string(kTensorTypes[type])
-                                          : fmt::format("tensor type {}", type));
+                                          : fmt::format("tensor type {}", type),
+           fmt::join(StoredTypeNames(), ", "));
     return tensor;
   }
   tensor.type = *stored;
   const int64_t row = tensor.shape.empty() ? 1 : tensor.shape.back();
   if (row % BlockOf(*stored).elements != 0) {
-    r.Fail(ErrorCode::kInvalidArgument,
-           "tensor '{}' has rows of {} elements, but {} needs a multiple of {}", tensor.name, row,
-           StoredTypeName(*stored), BlockOf(*stored).elements);
+    r.Fail(
+        ErrorCode::kInvalidArgument,
+        "tensor '{}' has rows of {} elements, but {} needs a multiple of {}: the file is corrupt, "
+        "or must be made again with this tensor as F16",
+        tensor.name, row, StoredTypeName(*stored), BlockOf(*stored).elements);
     return tensor;
   }
   tensor.size = StoredBytes(*stored, elements);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <set>
 
 #include "base/check.h"
 #include "base/file.h"
@@ -14,10 +15,12 @@
 #include "checkpoint/json_object.h"
 #include "checkpoint/model_files.h"
 #include "checkpoint/required_tensors.h"
+#include "checkpoint/widen.h"
 
 namespace weft::checkpoint {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 const std::string kData = SourceFolder() + "/tests/data";
@@ -144,13 +147,19 @@ TEST(Gguf, NamesWhatIsWrong) {
   EXPECT_THAT(ErrorOf(Bytes3(0, 1).Uint32("general.alignment", 3)), HasSubstr("power of two"));
   EXPECT_THAT(ErrorOf(Bytes3(0, 1).Text("k").Put<uint32_t>(10).Put<uint64_t>(~0ull)),
               HasSubstr("more than 2^63"));
-  EXPECT_THAT(ErrorOf(Bytes3(1, 0).Tensor("w", {256}, 12, 0).Data(1000)),
-              HasSubstr("tensor 'w': Q4_K is not supported; supported: F32, F16, BF16, Q8_0, "
-                        "Q4_0, Q4_1"));
+  EXPECT_THAT(ErrorOf(Bytes3(1, 0).Tensor("w", {256}, 16, 0).Data(1000)),
+              HasSubstr("tensor 'w': IQ2_XXS is not supported; supported: F32, F16, BF16, Q8_0, "
+                        "Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K"));
   EXPECT_THAT(ErrorOf(Bytes3(1, 0).Tensor("w", {256}, 77, 0).Data(1000)),
               HasSubstr("tensor type 77 is not supported"));
   EXPECT_THAT(ErrorOf(Bytes3(1, 0).Tensor("w", {33}, 2, 0).Data(1000)),
-              HasSubstr("needs a multiple of 32"));
+              HasSubstr("rows of 33 elements, but Q4_0 needs a multiple of 32"));
+  EXPECT_THAT(
+      ErrorOf(Bytes3(1, 0).Tensor("w", {128, 2}, 12, 0).Data(1000)),
+      HasSubstr("tensor 'w' has rows of 128 elements, but Q4_K needs a multiple of 256: the "
+                "file is corrupt, or must be made again with this tensor as F16"));
+  EXPECT_THAT(ErrorOf(Bytes3(1, 0).Tensor("w", {256, 2}, 14, 0).Data(2 * 210 - 1)),
+              HasSubstr("tensor 'w' of 420 bytes at"));
   EXPECT_THAT(ErrorOf(Bytes3(1, 0).Tensor("w", {1ull << 40, 1ull << 40}, 0, 0).Data(8)),
               HasSubstr("more elements"));
   EXPECT_THAT(ErrorOf(Bytes3(1, 0).Tensor("w", {1, 1, 1, 1, 1}, 0, 0).Data(8)),
@@ -208,37 +217,61 @@ std::string Fnv1a(const std::vector<float>& values) {
   return fmt::format("{:016x}", hash);
 }
 
-TEST(GgufModel, EveryTypeIsBitEqualToGgufPy) {
+/// Compares every tensor of a file with what gguf-py made of it; how many there are.
+int ExpectGguf(const std::string& name, const TensorSource& tensors) {
+  auto text = LocalFiles().ReadText(kData + "/gguf/expected.json");
+  auto document = JsonDocument::Parse(*text, "expected.json");
+  EXPECT_TRUE(document.ok());
+  auto expected = document->root().GetObject(name);
+  EXPECT_TRUE(expected.ok() && expected->has_value());
+  int compared = 0;
+  for (auto field : (*expected)->object()) {
+    EXPECT_EQ(Fnv1a(ReadTensor(tensors, field.key)),
+              std::string_view(field.value.get_string().value_unsafe()))
+        << field.key;
+    ++compared;
+  }
+  return compared;
+}
+
+TEST(GgufModel, EveryTensorIsBitEqualToGgufPy) {
   auto model = OpenModel(LocalFiles(), kData + "/gguf/llama.gguf");
   ASSERT_TRUE(model.ok()) << model.error().message;
   EXPECT_EQ(model->config.rope.scaling, RopeScaling::kLlama3);
   EXPECT_EQ(model->config.rope.factor, 8.0);
   EXPECT_EQ(model->config.rope.original_context, 32);
   EXPECT_EQ(model->config.name, "llama.gguf");
-  auto text = LocalFiles().ReadText(kData + "/gguf/expected.json");
-  auto expected = JsonDocument::Parse(*text, "expected.json");
-  ASSERT_TRUE(expected.ok());
-  int compared = 0;
-  for (auto field : expected->root().object()) {
-    EXPECT_EQ(Fnv1a(ReadTensor(*model->tensors, field.key)),
-              std::string_view(field.value.get_string().value_unsafe()))
-        << field.key;
-    ++compared;
+  EXPECT_EQ(ExpectGguf("llama", *model->tensors), 21);
+}
+
+TEST(GgufModel, EveryTensorOfAMixOfKQuantsIsBitEqualToGgufPy) {
+  auto model = OpenModel(LocalFiles(), kData + "/gguf/k-quants.gguf");
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  EXPECT_EQ(model->config.notes, std::vector<std::string>());
+  std::set<std::string_view> types;
+  for (const TensorInfo& tensor : RequiredTensors(model->config)) {
+    types.insert(StoredTypeName(model->tensors->Find(tensor.name)->type));
   }
-  EXPECT_EQ(compared, 21);
+  EXPECT_THAT(types,
+              ElementsAre("F32", "Q2_K", "Q3_K", "Q4_K", "Q5_0", "Q5_1", "Q5_K", "Q6_K", "Q8_0"));
+  EXPECT_EQ(ExpectGguf("k-quants", *model->tensors), 21);
 }
 
 TEST(GgufModel, AnyRowsOfAPermutedTensorAreThoseOfTheWhole) {
-  auto model = OpenModel(LocalFiles(), kData + "/gguf/llama.gguf");
-  ASSERT_TRUE(model.ok());
-  const std::string name = "model.layers.1.self_attn.k_proj.weight";
-  const std::vector<float> whole = ReadTensor(*model->tensors, name);
-  const TensorInfo& tensor = *model->tensors->Find(name);
-  for (int64_t first = 0; first < 32; ++first) {
-    for (int64_t rows = 0; first + rows <= 32; ++rows) {
-      std::vector<float> part(static_cast<size_t>(rows * 64));
-      ASSERT_TRUE(model->tensors->ReadRows(tensor, first, rows, part).ok());
-      ASSERT_TRUE(std::equal(part.begin(), part.end(), whole.begin() + first * 64));
+  for (const char* file : {"llama", "k-quants"}) {
+    SCOPED_TRACE(file);
+    auto model = OpenModel(LocalFiles(), kData + "/gguf/" + file + ".gguf");
+    ASSERT_TRUE(model.ok());
+    const std::string name = "model.layers.1.self_attn.k_proj.weight";
+    const std::vector<float> whole = ReadTensor(*model->tensors, name);
+    const TensorInfo& tensor = *model->tensors->Find(name);
+    const int64_t columns = tensor.shape[1];
+    for (int64_t first = 0; first < 32; ++first) {
+      for (int64_t rows = 0; first + rows <= 32; ++rows) {
+        std::vector<float> part(static_cast<size_t>(rows * columns));
+        ASSERT_TRUE(model->tensors->ReadRows(tensor, first, rows, part).ok());
+        ASSERT_TRUE(std::equal(part.begin(), part.end(), whole.begin() + first * columns));
+      }
     }
   }
 }

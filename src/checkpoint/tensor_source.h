@@ -13,7 +13,21 @@
 namespace weft::checkpoint {
 
 /// How a tensor's elements lie in its file. The block types are GGUF's.
-enum class StoredType : uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1 };
+enum class StoredType : uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+};
 
 struct TensorInfo {
   std::string name;  ///< Hugging Face's name, also for tensors of a GGUF.

@@ -46,13 +46,33 @@ StoredBlock BlockOf(StoredType type) {
       return {kGgufBlock, kQ4_0Bytes};
     case StoredType::kQ4_1:
       return {kGgufBlock, kQ4_1Bytes};
+    case StoredType::kQ5_0:
+      return {kGgufBlock, kQ5_0Bytes};
+    case StoredType::kQ5_1:
+      return {kGgufBlock, kQ5_1Bytes};
+    case StoredType::kQ2_K:
+      return {kGgufSuperBlock, kQ2_KBytes};
+    case StoredType::kQ3_K:
+      return {kGgufSuperBlock, kQ3_KBytes};
+    case StoredType::kQ4_K:
+      return {kGgufSuperBlock, kQ4_KBytes};
+    case StoredType::kQ5_K:
+      return {kGgufSuperBlock, kQ5_KBytes};
+    case StoredType::kQ6_K:
+      return {kGgufSuperBlock, kQ6_KBytes};
   }
   WEFT_CHECK(false);
 }
 
+std::span<const std::string_view> StoredTypeNames() {
+  static constexpr std::string_view kNames[] = {"F32",  "F16",  "BF16", "Q8_0", "Q4_0",
+                                                "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K",
+                                                "Q4_K", "Q5_K", "Q6_K"};
+  return kNames;
+}
+
 std::string_view StoredTypeName(StoredType type) {
-  constexpr std::string_view kNames[] = {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"};
-  return kNames[static_cast<size_t>(type)];
+  return StoredTypeNames()[static_cast<size_t>(type)];
 }
 
 Bytes StoredBytes(StoredType type, int64_t elements) {
@@ -82,6 +102,20 @@ void WidenToFloat(StoredType type, std::span<const std::byte> raw, std::span<flo
       return DequantizeQ4_0(raw, into);
     case StoredType::kQ4_1:
       return DequantizeQ4_1(raw, into);
+    case StoredType::kQ5_0:
+      return DequantizeQ5_0(raw, into);
+    case StoredType::kQ5_1:
+      return DequantizeQ5_1(raw, into);
+    case StoredType::kQ2_K:
+      return DequantizeQ2_K(raw, into);
+    case StoredType::kQ3_K:
+      return DequantizeQ3_K(raw, into);
+    case StoredType::kQ4_K:
+      return DequantizeQ4_K(raw, into);
+    case StoredType::kQ5_K:
+      return DequantizeQ5_K(raw, into);
+    case StoredType::kQ6_K:
+      return DequantizeQ6_K(raw, into);
   }
 }
 

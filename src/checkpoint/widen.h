@@ -12,15 +12,16 @@
 
 namespace weft::checkpoint {
 
-/// Elements in the smallest unit that can be read by itself (1, or 32 for GGUF's blocks), and its
-/// bytes.
+/// Elements in the smallest unit that can be read by itself (1, or 32 or 256 for GGUF's blocks),
+/// and its bytes.
 struct StoredBlock {
   int64_t elements = 1;
   Bytes bytes = 4;
 };
 StoredBlock BlockOf(StoredType type);
 
-/// "F32", "F16", "BF16", "Q8_0", ...
+/// "F32", "F16", "BF16", "Q8_0", ... of every StoredType, in its order.
+std::span<const std::string_view> StoredTypeNames();
 std::string_view StoredTypeName(StoredType type);
 
 /// Bytes of `elements` (a multiple of the block's) stored as `type`.

@@ -115,6 +115,13 @@ TEST(Widen, BlocksHaveTheirSizes) {
   EXPECT_EQ(StoredBytes(StoredType::kQ8_0, 64), 68);
   EXPECT_EQ(StoredBytes(StoredType::kQ4_0, 64), 36);
   EXPECT_EQ(StoredBytes(StoredType::kQ4_1, 64), 40);
+  EXPECT_EQ(StoredBytes(StoredType::kQ5_0, 64), 44);
+  EXPECT_EQ(StoredBytes(StoredType::kQ5_1, 64), 48);
+  EXPECT_EQ(StoredBytes(StoredType::kQ2_K, 512), 168);
+  EXPECT_EQ(StoredBytes(StoredType::kQ3_K, 512), 220);
+  EXPECT_EQ(StoredBytes(StoredType::kQ4_K, 512), 288);
+  EXPECT_EQ(StoredBytes(StoredType::kQ5_K, 512), 352);
+  EXPECT_EQ(StoredBytes(StoredType::kQ6_K, 512), 420);
 }
 
 }  // namespace

@@ -1,9 +1,14 @@
 """Makes tests/data/gguf: models of tests/data/models as GGUF files, as llama.cpp's converter lays them out.
 
 Needs only numpy and gguf of requirements.txt. The q and k rows of Llama models are permuted, as the converter's
-LlamaModel.permute does; Llama 3.1's rope scaling becomes factors in rope_freqs.weight. llama.gguf holds every type that
-Weft reads; `expected.json` has the FNV-1a hash of each of its tensors as gguf-py dequantizes it to float32, rows back in
-Hugging Face's order. The other files are lossless, so what is read from them equals the safetensors file.
+LlamaModel.permute does; Llama 3.1's rope scaling becomes factors in rope_freqs.weight. llama.gguf holds the types that
+gguf-py can make; llama-bias.gguf and qwen3.gguf are lossless, so what is read from them equals the safetensors file.
+k-quants.gguf is a model of its own, of random blocks: Q4_K_M's types in its first layer, the other K-quants in its
+second. `expected.json` has the FNV-1a hash of each tensor of llama.gguf and k-quants.gguf as gguf-py dequantizes it to
+float32, rows back in Hugging Face's order; make_gguf_expected.py says what the latter computes.
+
+blocks.gguf is no model: for each block type a tensor of its name with extreme scales, and one named NAME.float32 with
+what gguf-py makes of it.
 """
 
 import json
@@ -13,6 +18,8 @@ import struct
 
 import gguf
 import numpy
+
+import quantized_blocks
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 MODELS = REPOSITORY / "tests/data/models"
@@ -25,9 +32,20 @@ LAYER_NAMES = {
     "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
 NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 
-# Every type that Weft reads, on matrices where it matters: permuted and not.
+# On matrices where it matters: permuted and not.
 MIXED = {"token_embd": "Q8_0", "output": "Q4_1", "attn_q": "Q4_0", "attn_k": "Q4_1", "attn_v": "BF16",
          "attn_output": "F16", "ffn_gate": "Q4_0", "ffn_up": "Q4_1", "ffn_down": "Q8_0"}
+
+# Sizes that differ from the model llama, whose tokenizer this one has. A row of attn_output and ffn_down is no multiple
+# of 256: llama-quantize stores such tensors as Q5_0 instead of Q4_K, Q5_1 of Q5_K and Q8_0 of Q6_K.
+K_QUANTS = {"hidden_size": 256, "intermediate_size": 64,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
+K_QUANTS_TYPES = {
+    "token_embd": "Q4_K", "output": "Q6_K",
+    "blk.0.attn_q": "Q4_K", "blk.0.attn_k": "Q4_K", "blk.0.attn_v": "Q6_K", "blk.0.attn_output": "Q5_0",
+    "blk.0.ffn_gate": "Q4_K", "blk.0.ffn_up": "Q4_K", "blk.0.ffn_down": "Q8_0",
+    "blk.1.attn_q": "Q3_K", "blk.1.attn_k": "Q2_K", "blk.1.attn_v": "Q5_K", "blk.1.attn_output": "Q5_1",
+    "blk.1.ffn_gate": "Q5_K", "blk.1.ffn_up": "Q3_K", "blk.1.ffn_down": "Q5_0"}
 
 
 def read_safetensors(path):
@@ -144,19 +162,86 @@ def make(name, architecture, type_of):
         if permuted:
             read = unpermute(read, heads)
         expected[theirs] = fnv1a(numpy.ascontiguousarray(read, numpy.float32).tobytes())
+    finish(writer)
+    return expected
+
+
+def finish(writer):
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def make_k_quants():
+    folder = MODELS / "llama"
+    config = json.loads((folder / "config.json").read_text()) | K_QUANTS
+    generator = numpy.random.default_rng(1)
+    writer = gguf.GGUFWriter(OUTPUT / "k-quants.gguf", "llama")
+    writer.add_name("tests/k-quants")
+    write_metadata(writer, config)
+    write_tokenizer(writer, folder)
+    expected = {}
+    for theirs, shape in shapes(config):
+        ours = gguf_name(theirs)
+        if len(shape) == 1:
+            array = generator.uniform(0.5, 1.5, shape).astype(numpy.float32)
+            writer.add_tensor(ours, array)
+        else:
+            kind = K_QUANTS_TYPES[ours.removesuffix(".weight")]
+            # Large enough that a wrong tensor shows in what the model computes.
+            deviation = 1.6 / math.sqrt(shape[1])
+            stored = quantized_blocks.random_weights(kind, *shape, deviation, generator)
+            writer.add_tensor(ours, stored, raw_dtype=gguf.GGMLQuantizationType[kind])
+            array = quantized_blocks.dequantize(kind, stored)
+            assert abs(array.std() / deviation - 1) < 0.1
+            heads = {"q_proj": config["num_attention_heads"],
+                     "k_proj": config["num_key_value_heads"]}.get(theirs.split(".")[-2])
+            if heads:
+                array = unpermute(array, heads)
+        expected[theirs] = fnv1a(numpy.ascontiguousarray(array).tobytes())
+    finish(writer)
     return expected
+
+
+def shapes(config):
+    """The tensors of a Llama model."""
+    hidden, intermediate, vocabulary = (config[key] for key in ("hidden_size", "intermediate_size", "vocab_size"))
+    queries, keys = (config[key] * config["head_dim"] for key in ("num_attention_heads", "num_key_value_heads"))
+    yield "model.embed_tokens.weight", (vocabulary, hidden)
+    for layer in range(config["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}."
+        yield prefix + "input_layernorm.weight", (hidden,)
+        yield prefix + "self_attn.q_proj.weight", (queries, hidden)
+        yield prefix + "self_attn.k_proj.weight", (keys, hidden)
+        yield prefix + "self_attn.v_proj.weight", (keys, hidden)
+        yield prefix + "self_attn.o_proj.weight", (hidden, queries)
+        yield prefix + "post_attention_layernorm.weight", (hidden,)
+        yield prefix + "mlp.gate_proj.weight", (intermediate, hidden)
+        yield prefix + "mlp.up_proj.weight", (intermediate, hidden)
+        yield prefix + "mlp.down_proj.weight", (hidden, intermediate)
+    yield "model.norm.weight", (hidden,)
+    yield "lm_head.weight", (vocabulary, hidden)
+
+
+def make_blocks():
+    generator = numpy.random.default_rng(2)
+    writer = gguf.GGUFWriter(OUTPUT / "blocks.gguf", "blocks")
+    for kind in quantized_blocks.HALVES:
+        blocks = quantized_blocks.extreme_blocks(kind, generator)
+        writer.add_tensor(kind, blocks, raw_dtype=gguf.GGMLQuantizationType[kind])
+        writer.add_tensor(f"{kind}.float32", quantized_blocks.dequantize(kind, blocks))
+    finish(writer)
 
 
 def main():
     OUTPUT.mkdir(exist_ok=True)
-    expected = make("llama", "llama", lambda name: MIXED[name.split(".")[-2]])
+    expected = {"llama": make("llama", "llama", lambda name: MIXED[name.split(".")[-2]])}
     make("llama-bias", "llama", lambda name: "F16")
     make("qwen3", "qwen3", lambda name: "BF16")
+    expected["k-quants"] = make_k_quants()
     (OUTPUT / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
+    make_blocks()
 
 
 if __name__ == "__main__":
