@@ -36,10 +36,10 @@ std::vector<T> Numbers(const simdjson::dom::element& array) {
   return values;
 }
 
-std::vector<Prompt> ReadPrompts(const std::string& folder) {
+std::vector<Prompt> ReadPrompts(const std::string& path) {
   simdjson::dom::parser parser;
   std::vector<Prompt> prompts;
-  for (const simdjson::dom::element entry : parser.load(folder + "/expected.json")["prompts"]) {
+  for (const simdjson::dom::element entry : parser.load(path)["prompts"]) {
     Prompt prompt;
     prompt.ids = Numbers<TokenId>(entry["ids"]);
     prompt.prompt_logprobs = Numbers<double>(entry["float32"]["prompt_logprobs"]);
@@ -62,6 +62,15 @@ struct Variant {
   const char* kernels;
   DType dtype;
 };
+
+TransformerOptions Options(const Variant& variant) {
+  TransformerOptions options;
+  options.dtype = variant.dtype;
+  options.deterministic = std::string(variant.kernels) == "deterministic";
+  options.threads = 2;
+  options.max_rows = 2048;
+  return options;
+}
 
 /// One prompt to run, with or without an adapter.
 struct Case {
@@ -143,37 +152,38 @@ class GoldenTest : public ::testing::TestWithParam<Variant> {
     EXPECT_LT(sum_ / static_cast<double>(count_), slack * sum / static_cast<double>(count));
   }
 
-  double sum_ = 0;
-  int64_t count_ = 0;
-};
-
-TransformerOptions Options(const Variant& variant) {
-  TransformerOptions options;
-  options.dtype = variant.dtype;
-  options.deterministic = std::string(variant.kernels) == "deterministic";
-  options.threads = 2;
-  options.max_rows = 2048;
-  return options;
-}
-
-TEST_P(GoldenTest, ModelsLikeTransformers) {
-  const auto names = LocalFiles().ListFolders(kData + "/models");
-  ASSERT_TRUE(names.ok());
-  ASSERT_GE(names->size(), 8u);
-  for (const std::string& name : *names) {
-    SCOPED_TRACE(name);
-    auto files = checkpoint::OpenModel(LocalFiles(), kData + "/models/" + name);
+  /// Runs the prompts of `expected` on the model alone.
+  void RunModel(const std::string& path, const std::string& expected) {
+    SCOPED_TRACE(path);
+    auto files = checkpoint::OpenModel(LocalFiles(), path);
     ASSERT_TRUE(files.ok()) << files.error().message;
     TestEngine engine(files->config, files->tensors.get(), Options(GetParam()));
     std::vector<Case> cases;
-    const std::vector<Prompt> prompts = ReadPrompts(kData + "/models/" + name);
-    for (const Prompt& prompt : prompts) cases.push_back({prompt, nullptr, name});
+    const std::vector<Prompt> prompts = ReadPrompts(expected);
+    for (const Prompt& prompt : prompts) cases.push_back({prompt, nullptr, path});
     ASSERT_FALSE(cases.empty());
     sum_ = 0;
     count_ = 0;
     RunCases(engine, cases, files->config.vocabulary);
     ExpectMean(prompts, 1.0);
   }
+
+  double sum_ = 0;
+  int64_t count_ = 0;
+};
+
+TEST_P(GoldenTest, ModelsLikeTransformers) {
+  const auto names = LocalFiles().ListFolders(kData + "/models");
+  ASSERT_TRUE(names.ok());
+  ASSERT_GE(names->size(), 8u);
+  for (const std::string& name : *names) {
+    const std::string folder = kData + "/models/" + name;
+    RunModel(folder, folder + "/expected.json");
+  }
+}
+
+TEST_P(GoldenTest, AGgufOfKQuantsLikeTransformers) {
+  RunModel(kData + "/gguf/k-quants.gguf", kData + "/gguf/k-quants.expected.json");
 }
 
 TEST_P(GoldenTest, AdaptersMixedInOneBatchLikePeft) {
@@ -194,10 +204,10 @@ TEST_P(GoldenTest, AdaptersMixedInOneBatchLikePeft) {
     for (const std::string& name : adapter_names) {
       adapters.push_back(naive::ReadPeftAdapter(kData + "/adapters/" + name, files->config));
       adapters.back().Pack(files->config, engine.transformer().tile_packer());
-      for (Prompt& prompt : ReadPrompts(kData + "/adapters/" + name))
+      for (Prompt& prompt : ReadPrompts(kData + "/adapters/" + name + "/expected.json"))
         cases.push_back({std::move(prompt), adapters.back().table, name});
     }
-    const std::vector<Prompt> prompts = ReadPrompts(kData + "/models/" + base);
+    const std::vector<Prompt> prompts = ReadPrompts(kData + "/models/" + base + "/expected.json");
     for (const Prompt& prompt : prompts) cases.push_back({prompt, nullptr, base});
     // Neighbours in the batch should be different adapters.
     std::stable_sort(cases.begin(), cases.end(), [](const Case& a, const Case& b) {

@@ -104,18 +104,16 @@ def load(folder):
     return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
 
 
-def write_expected(folder, seed):
-    model = load(folder)
+def write_expected(path, model, seed):
     expected = golden_numbers.expected_prompts(model, VOCABULARY, PROMPT_LENGTHS, seed)
     model.to(torch.bfloat16)
     for prompt in expected:
         prompt["bfloat16"] = {"last_logprobs": golden_numbers.rounded(golden_numbers.logprobs(model, prompt["ids"])[-1])}
-    golden_numbers.write_json(folder / "expected.json", {
+    golden_numbers.write_json(path, {
         "reference": f"torch {torch.__version__}, transformers {transformers.__version__}, eager attention, no KV cache",
         "prompts": expected})
     leads = [prompt["greedy_lead"] for prompt in expected]
-    print(f"{folder.relative_to(REPOSITORY)}: {sum(file.stat().st_size for file in folder.iterdir())} bytes, "
-          f"smallest greedy lead {min(leads)}")
+    print(f"{path.relative_to(REPOSITORY)}: smallest greedy lead {min(leads)}")
 
 
 def transformers_4_config(folder):
@@ -145,10 +143,10 @@ def main():
         folder = OUTPUT / name
         random_model(config, seed).to(dtype).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        write_expected(folder, seed)
+        write_expected(folder / "expected.json", load(folder), seed)
     (OUTPUT / "llama/config.transformers-4.json").write_text(transformers_4_config(OUTPUT / "llama"))
     save_sharded(OUTPUT / "llama-sharded", OUTPUT / "llama")
-    write_expected(OUTPUT / "llama-sharded", seed=100)
+    write_expected(OUTPUT / "llama-sharded/expected.json", load(OUTPUT / "llama-sharded"), seed=100)
 
 
 if __name__ == "__main__":
