@@ -1,12 +1,14 @@
-// Any bytes as a GGUF file: an error, or tensors that lie inside it; then its config and
+// Any bytes as a GGUF file: an error, or tensors that lie inside it and widen; then its config and
 // vocabulary.
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "base/check.h"
 #include "checkpoint/gguf.h"
 #include "checkpoint/gguf_model.h"
 #include "checkpoint/gguf_vocabulary.h"
+#include "checkpoint/widen.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace weft::checkpoint;
@@ -21,6 +23,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const GgufHeader& header = **whole;
   for (const GgufTensor& tensor : header.tensors) {
     WEFT_CHECK(tensor.offset >= 0 && tensor.size >= 0 && tensor.offset + tensor.size <= file_size);
+    // Of its own, so that a byte read beyond it is seen.
+    const auto stored =
+        bytes.subspan(static_cast<size_t>(tensor.offset), static_cast<size_t>(tensor.size));
+    const std::vector<std::byte> raw(stored.begin(), stored.end());
+    const StoredBlock block = BlockOf(tensor.type);
+    std::vector<float> values(static_cast<size_t>(tensor.size / block.bytes * block.elements));
+    WidenToFloat(tensor.type, raw, values);
   }
   auto config = ParseGgufConfig(header, "fuzz");
   if (config.ok()) {

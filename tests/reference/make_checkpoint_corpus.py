@@ -1,6 +1,7 @@
 """Makes tests/corpus/checkpoint_*: seeds for the fuzz targets of src/checkpoint, from tests/data. Needs no packages."""
 
 import json
+import math
 import pathlib
 import struct
 
@@ -30,8 +31,13 @@ def gguf_string(text):
     return struct.pack("<Q", len(text)) + text.encode()
 
 
-def small_gguf():
-    """A file of every kind of value and two tensors; the corpus wants a few hundred bytes, not a model."""
+# Types of tensors by their numbers: elements and bytes of a block.
+GGUF_TYPES = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 10: (256, 84),
+              11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 30: (1, 2)}
+
+
+def small_gguf(tensors):
+    """A file of every kind of value and these tensors (name, sizes, type); no model, but a few hundred bytes."""
     values = [("general.architecture", 8, gguf_string("llama"))]
     for key, number in [("embedding_length", 64), ("feed_forward_length", 96), ("block_count", 2),
                         ("attention.head_count", 4), ("attention.head_count_kv", 2), ("context_length", 256)]:
@@ -45,15 +51,17 @@ def small_gguf():
         ("tokenizer.ggml.token_type", 9, struct.pack("<IQ", 5, 2) + struct.pack("<ii", 1, 3)),
         ("tokenizer.ggml.scores", 9, struct.pack("<IQ", 6, 2) + struct.pack("<ff", 0, 1)),
         ("tokenizer.ggml.eos_token_id", 4, struct.pack("<I", 1))]
-    tensors = [("token_embd.weight", (64, 2), 8, 0, 136), ("output_norm.weight", (64,), 0, 160, 256)]
     data = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values))
     for key, kind, value in values:
         data += gguf_string(key) + struct.pack("<I", kind) + value
-    for name, sizes, kind, offset, _ in tensors:
+    offset = 0
+    for name, sizes, kind in tensors:
         data += gguf_string(name) + struct.pack("<I", len(sizes)) + struct.pack(f"<{len(sizes)}Q", *sizes)
         data += struct.pack("<IQ", kind, offset)
+        elements, size = GGUF_TYPES[kind]
+        offset += -(math.prod(sizes) // elements * size // -32) * 32
     data += b"\0" * (-len(data) % 32)
-    return data + b"\0" * (160 + 256)
+    return data + bytes(index % 251 for index in range(offset))
 
 
 def main():
@@ -71,7 +79,9 @@ def main():
         config = folder / "adapter_config.json"
         if config.exists():
             seed("adapter", folder.name, config.read_bytes() + b"\0" + header)
-    seed("gguf", "small", small_gguf())
+    seed("gguf", "small", small_gguf([("token_embd.weight", (64, 2), 8), ("output_norm.weight", (64,), 0)]))
+    seed("gguf", "types", small_gguf([(f"t{kind}", (256,), kind) for kind in GGUF_TYPES]))
+    seed("gguf", "row-of-half-a-block", small_gguf([("token_embd.weight", (128, 2), 12)]))
 
 
 if __name__ == "__main__":
