@@ -26,7 +26,8 @@ std::vector<std::string> Models() {
   std::vector<std::string> paths;
   for (const char* folder : {"/models", "/gguf"}) {
     for (const auto& entry : std::filesystem::directory_iterator(kData + folder)) {
-      if (entry.is_directory() || entry.path().extension() == ".gguf")
+      const bool is_blocks = entry.path().filename() == "blocks.gguf";  // Tensors without a model.
+      if (entry.is_directory() || (entry.path().extension() == ".gguf" && !is_blocks))
         paths.push_back(entry.path().string());
     }
   }
