@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <fstream>
 #include <iterator>
 #include <string_view>
 
@@ -209,6 +210,16 @@ std::string OutputFileName(const BenchOptions& options, const std::string& month
   }
   return fmt::format("{}_{}_{}_{}_{}.jsonl", options.backend, month_day, options.num_prompts,
                      options.random.input, options.random.output);
+}
+
+Status AppendLine(const std::string& path, const std::string& line) {
+  std::ofstream file(path, std::ios::app);
+  file << line << '\n';
+  file.close();
+  if (!file) {
+    return MakeError(ErrorCode::kIo, "cannot append the results to {} (--output-file)", path);
+  }
+  return OkStatus();
 }
 
 }  // namespace weft::bench

@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 
+#include "base/result.h"
 #include "bench/bench_options.h"
 #include "bench/metrics.h"
 
@@ -27,5 +28,8 @@ std::string RenderJsonLine(const BenchOptions& options, const Report& report,
 /// The file that the JSON line is appended to: `--output-file`, or bench_serving's name for the
 /// day, `month_day` as "1122".
 std::string OutputFileName(const BenchOptions& options, const std::string& month_day);
+
+/// Blocks.
+Status AppendLine(const std::string& path, const std::string& line);
 
 }  // namespace weft::bench

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <fstream>
 #include <thread>
 
 #include "bench/backend.h"
@@ -228,16 +227,6 @@ Result<int64_t> CountRetokenized(const PromptTokenizer& tokenizer,
     total += static_cast<int64_t>(ids.size());
   }
   return total;
-}
-
-Status AppendLine(const std::string& path, const std::string& line) {
-  std::ofstream file(path, std::ios::app);
-  file << line << '\n';
-  file.close();
-  if (!file) {
-    return MakeError(ErrorCode::kIo, "cannot append the results to {} (--output-file)", path);
-  }
-  return OkStatus();
 }
 
 Status ReportFailures(const std::vector<RequestOutcome>& outcomes) {

@@ -13,6 +13,7 @@ namespace weft::bench {
 namespace {
 
 constexpr int64_t kMaxAdapters = 1'000'000;
+constexpr int64_t kMaxRank = 4096;
 
 /// A scalar as the command line would have it; nothing for anything else.
 std::optional<std::string> FlagText(const toml::node& node) {
@@ -61,14 +62,21 @@ Result<toml::table> ParseToml(std::string_view toml, std::string_view name) {
                    error.description());
 }
 
-Status AddAdapterGroup(const toml::table& group, std::vector<std::string>& names) {
-  const auto name = group["name"].value<std::string>();
-  const auto count = group["count"].value<int64_t>();
+Status AddAdapterGroup(const toml::table& table, std::vector<AdapterGroup>& groups) {
+  const auto name = table["name"].value<std::string>();
+  const auto count = table["count"].value<int64_t>();
   if (!name || !count || *count < 1 || *count > kMaxAdapters) {
     return Error{ErrorCode::kInvalidArgument,
                  "[[adapters]]: needs a `name`, and a `count` of 1 to 1000000"};
   }
-  for (int64_t i = 0; i < *count; ++i) names.push_back(fmt::format("{}-{}", *name, i));
+  AdapterGroup group{*name, *count};
+  group.rank = table["rank"].value_or(group.rank);
+  group.dtype = table["dtype"].value_or(group.dtype);
+  if (group.rank < 1 || group.rank > kMaxRank) {
+    return MakeError(ErrorCode::kInvalidArgument, "[[adapters]]: the rank {} is not 1 to {}",
+                     group.rank, kMaxRank);
+  }
+  groups.push_back(std::move(group));
   return OkStatus();
 }
 
@@ -86,18 +94,29 @@ Status ReadTables(const toml::table& root, Workload& workload) {
   const toml::table* bench = root["bench"].as_table();
   if (bench == nullptr) return Error{ErrorCode::kInvalidArgument, "the table [bench] is missing"};
   WEFT_ASSIGN_OR_RETURN(workload.bench, FlagsOf(*bench, "[bench] "));
+  if (const toml::table* serve = root["serve"].as_table()) {
+    WEFT_ASSIGN_OR_RETURN(workload.serve, FlagsOf(*serve, "[serve] "));
+  }
+  workload.model_like = root["model"]["like"].value<std::string>();
   const toml::array* groups = root["adapters"].as_array();
   if (groups == nullptr) return OkStatus();
   for (const toml::node& group : *groups) {
     if (!group.is_table()) {
       return Error{ErrorCode::kInvalidArgument, "adapters: must be tables, [[adapters]]"};
     }
-    WEFT_RETURN_IF_ERROR(AddAdapterGroup(*group.as_table(), workload.adapter_names));
+    WEFT_RETURN_IF_ERROR(AddAdapterGroup(*group.as_table(), workload.adapters));
   }
   return OkStatus();
 }
 
 }  // namespace
+
+std::vector<std::string> Workload::AdapterNames() const {
+  std::vector<std::string> names;
+  for (const AdapterGroup& group : adapters)
+    for (int64_t i = 0; i < group.count; ++i) names.push_back(fmt::format("{}-{}", group.name, i));
+  return names;
+}
 
 Result<Workload> ParseWorkload(std::string_view toml, std::string_view name) {
   WEFT_ASSIGN_OR_RETURN(const toml::table root, ParseToml(toml, name));

@@ -39,7 +39,7 @@ lora-name = ["x", "y"]
                                            Pair("lora-name", ElementsAre("x", "y")),
                                            Pair("num-prompts", ElementsAre("100")),
                                            Pair("request-rate", ElementsAre("inf"))));
-  EXPECT_THAT(workload->adapter_names, ElementsAre("a-0", "a-1", "b-0"));
+  EXPECT_THAT(workload->AdapterNames(), ElementsAre("a-0", "a-1", "b-0"));
 }
 
 TEST(WorkloadTest, ErrorsNameTheFileAndThePlace) {

@@ -13,6 +13,7 @@
 #include "bench/workload.h"
 #include "cli/bench_device_command.h"
 #include "cli/given_flags.h"
+#include "cli/load_flags.h"
 #include "cli/number_range.h"
 
 namespace weft::cli {
@@ -70,23 +71,7 @@ void AddDatasetFlags(CLI::App& app, BenchOptions& options) {
       ->transform(CLI::CheckedTransformer(names).description("{sharegpt,random,random-ids}"))
       ->group(group);
   app.add_option("--dataset-path", options.dataset_path, "ShareGPT's JSON")->group(group);
-  app.add_option("--num-prompts,--num-prompt", options.num_prompts, "How many requests")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--random-input-len,--random-input", options.random.input, "Longest prompt")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--random-output-len,--random-output", options.random.output, "Longest answer")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--random-range-ratio", options.random.range_ratio,
-                 "Shortest as a share of the longest")
-      ->check(NumberRange(0.0, 1.0))
-      ->capture_default_str()
-      ->group(group);
+  AddRandomLengthFlags(app, options);
   app.add_option("--sharegpt-output-len", options.sharegpt_output_len, "Instead of the answers'")
       ->check(NumberRange(4, 1 << 30))
       ->group(group);
@@ -97,53 +82,13 @@ void AddDatasetFlags(CLI::App& app, BenchOptions& options) {
       ->group(group);
   app.add_flag("--tokenize-prompt", options.tokenize_prompt, "Send token ids, not text")
       ->group(group);
-  app.add_option("--seed", options.seed, "The same seed makes the same requests")
-      ->check(NumberRange(uint64_t{0}, uint64_t{0xffffffffu}))
-      ->capture_default_str()
-      ->group(group);
-}
-
-/// CLI::PositiveNumber ends at the largest finite number.
-CLI::Validator PositiveOrInfinite() {
-  return CLI::Validator(
-      [](const std::string& text) {
-        double value = 0;
-        return CLI::detail::lexical_cast(text, value) && value > 0
-                   ? std::string()
-                   : fmt::format("{}: must be a number above 0, or inf", text);
-      },
-      "POSITIVE|inf");
 }
 
 void AddLoadFlags(CLI::App& app, BenchOptions& options) {
-  const std::map<std::string, AdapterDistribution> distributions = {
-      {"uniform", AdapterDistribution::kUniform},
-      {"distinct", AdapterDistribution::kDistinct},
-      {"skewed", AdapterDistribution::kSkewed}};
+  AddArrivalFlags(app, options);
   const char* group = "Load";
-  app.add_option("--request-rate", options.request_rate,
-                 "Requests a second, at random times; inf sends all at once")
-      ->check(PositiveOrInfinite())
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--max-concurrency", options.max_concurrency, "At most so many at a time")
-      ->check(CLI::PositiveNumber)
-      ->group(group);
   app.add_option("--lora-name", options.lora_names, "Adapters to choose from; \"\" for none")
       ->group(group);
-  app.add_option("--lora-request-distribution", options.lora_distribution,
-                 "uniform (default), distinct: in turn, or skewed: each --lora-zipf-alpha times as "
-                 "often as the next")
-      ->transform(CLI::CheckedTransformer(distributions).description("{uniform,distinct,skewed}"))
-      ->group(group);
-  app.add_option("--lora-zipf-alpha", options.lora_zipf_alpha, "For skewed; above 1")
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--warmup-requests", options.warmup_requests, "Sent before, not counted")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str()
-      ->group(group);
-  app.add_flag("--flush-cache", options.flush_cache, "Empty the prefix cache before")->group(group);
   app.add_flag("--disable-stream", options.disable_stream, "Ask for whole replies")->group(group);
   app.add_flag("--disable-ignore-eos", options.disable_ignore_eos, "Let answers end early")
       ->group(group);
@@ -180,7 +125,7 @@ Status ApplyWorkload(CLI::App& app, BenchFlags& flags) {
   WEFT_ASSIGN_OR_RETURN(const std::string toml, LocalFiles().ReadText(flags.workload));
   WEFT_ASSIGN_OR_RETURN(const bench::Workload workload, bench::ParseWorkload(toml, flags.workload));
   WEFT_RETURN_IF_ERROR(GiveFlags(app, workload.bench, "workload", flags.workload + ": [bench] "));
-  if (app.count("--lora-name") == 0) flags.options.lora_names = workload.adapter_names;
+  if (app.count("--lora-name") == 0) flags.options.lora_names = workload.AdapterNames();
   return OkStatus();
 }
 

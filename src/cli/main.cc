@@ -9,6 +9,7 @@
 #include "cli/inspect_command.h"
 #include "cli/make_command.h"
 #include "cli/serve_command.h"
+#include "cli/simulate_command.h"
 
 namespace {
 
@@ -24,6 +25,7 @@ int Run(int argc, char** argv) {
   weft::cli::RegisterInspectCommand(weft, exit_code);
   weft::cli::RegisterBenchCommand(weft, exit_code);
   weft::cli::RegisterMakeCommand(weft, exit_code);
+  weft::cli::RegisterSimulateCommand(weft, exit_code);
   try {
     weft.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help, --version

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "cli/adapter_limits.h"
 #include "cli/choose_device.h"
+#include "cli/engine_options.h"
 #include "cli/model_text.h"
 #include "cli/served_shape.h"
 #include "cli/start_parts.h"
@@ -18,29 +19,6 @@
 
 namespace weft::cli {
 namespace {
-
-/// What the pool takes of the free memory when nothing is said, and how many full contexts it then
-/// holds at least.
-constexpr double kPoolShare = 0.3;
-/// A GPU is there for nothing else; what is left is for activations and kernels.
-constexpr double kGpuPoolShare = 0.9;
-constexpr Bytes kSmallPool = kGiB;
-constexpr int64_t kFullContexts = 4;
-constexpr double kHostShare = 0.25;
-constexpr Bytes kSmallHostMemory = 512 * kMiB;
-constexpr int32_t kTypicalRank = 64;
-constexpr int64_t kTypicalImages = 8;
-/// A turn lasts for a tenth of the patience at the least.
-constexpr int32_t kSlicesOfPatience = 10;
-
-/// Bytes of an adapter with every projection of every layer, without what packing leaves empty.
-Bytes ImageBytes(const ModelConfig& config, int32_t rank, DType dtype) {
-  Bytes bytes = 0;
-  for (const Projection projection : kAllProjections) {
-    bytes += Bytes{rank} * (config.InputSize(projection) + config.OutputSize(projection));
-  }
-  return bytes * config.layers * SizeOf(dtype);
-}
 
 /// Where what was measured of this machine is kept: $WEFT_CACHE, else ~/.cache/weft, else nowhere.
 std::string MeasuredFolder() {
@@ -91,17 +69,18 @@ Status Serving::Load() {
   parts.Begin("host memory", [this] { return AllocateHostImages(); });
   WEFT_RETURN_IF_ERROR(parts.Join());
   files_.tensors.reset();
-  model_->BindPages(pool_.data(), page_count_);
+  model_->BindPages(pool_.data(), sizes_.page_count);
   WEFT_RETURN_IF_ERROR(parts.Run("warm-up", [this] {
     model_->WarmUp();
     return OkStatus();
   }));
   spdlog::info("{}: {} of weights on {}", files_.config.name, FormatBytes(model_->weight_bytes()),
                device_->name());
-  const int64_t tokens = static_cast<int64_t>(page_count_ - 1) * kv_.tokens_per_page;
+  const int64_t tokens = static_cast<int64_t>(sizes_.page_count - 1) * sizes_.kv.tokens_per_page;
   spdlog::info(
       "pool: {} pages of {} ({} tokens of KV without adapters); host memory for adapters: {}",
-      page_count_ - 1, FormatBytes(kv_.page_bytes), tokens, FormatBytes(host_images_.size()));
+      sizes_.page_count - 1, FormatBytes(sizes_.kv.page_bytes), tokens,
+      FormatBytes(host_images_.size()));
   spdlog::info("seconds of the start: {}", parts.Times());
   return OkStatus();
 }
@@ -168,7 +147,7 @@ Status Serving::LoadModel() {
   options.max_rows = options_.chunked_prefill_size + options_.max_running_requests;
   options.max_sequences = options_.max_running_requests;
   options.max_logits_rows = options_.max_running_requests;
-  options.min_page_bytes = kv_.page_bytes;
+  options.min_page_bytes = sizes_.kv.page_bytes;
   // Tiles are rounded up, so the operators' room is too.
   options.max_lora_rank =
       (options_.max_lora_rank + ops::kRankTile - 1) / ops::kRankTile * ops::kRankTile;
@@ -196,109 +175,39 @@ Status Serving::StartProfile() {
   return OkStatus();
 }
 
-/// Of what is free when the weights are loaded.
-Bytes Serving::ChoosePoolBytes(Bytes free) const {
-  const Bytes given = *options_.Size(options_.kv_memory, "--kv-memory");
-  if (given > 0) return given;
-  if (options_.mem_fraction_static > 0) {
-    return static_cast<Bytes>(static_cast<double>(free) * options_.mem_fraction_static);
-  }
-  if (device_->kind() == device::DeviceKind::kCuda) {
-    return static_cast<Bytes>(static_cast<double>(free) * kGpuPoolShare);
-  }
-  const Bytes contexts = kFullContexts * context_length_ / kv_.tokens_per_page * kv_.page_bytes;
-  return std::min(static_cast<Bytes>(static_cast<double>(free) * kPoolShare),
-                  std::max(kSmallPool, contexts));
-}
-
-/// Of what is free when the pool is allocated.
-Bytes Serving::ChooseHostBytes(Bytes free) const {
-  const Bytes given = *options_.Size(options_.lora_host_memory, "--lora-host-memory");
-  if (given > 0) return given;
-  const Bytes typical =
-      ImageBytes(files_.config, kTypicalRank, ServedDType(options_.dtype)) * kTypicalImages;
-  return std::min(static_cast<Bytes>(static_cast<double>(free) * kHostShare),
-                  std::max(kSmallHostMemory, typical));
-}
-
-/// Before it is counted in pages: no machine's memory has more of them than their index holds.
-Status Serving::CheckMemory(Bytes wanted, Bytes total, const char* flag) const {
-  if (wanted <= total) return OkStatus();
-  return MakeError(ErrorCode::kInvalidArgument, "{} {} is more than the {} that there are in all",
-                   flag, FormatBytes(wanted), FormatBytes(total));
-}
-
 /// How many pages the pool and the host's images have.
 Status Serving::ChooseSizes() {
-  kv_ = ServedPages(files_.config, ServedDType(options_.dtype));
-  const Bytes free =
-      device_->free_memory() - PlainWeightBytes(files_.config, ServedDType(options_.dtype));
-  const Bytes pool_bytes = ChoosePoolBytes(free);
-  WEFT_RETURN_IF_ERROR(CheckMemory(pool_bytes, device_->total_memory(), "--kv-memory"));
-  const bool shared = device_->kind() == device::DeviceKind::kCpu;
-  const Bytes host_bytes =
-      ChooseHostBytes(shared ? free - pool_bytes : device_->free_host_memory());
-  WEFT_RETURN_IF_ERROR(CheckMemory(host_bytes, device_->total_host_memory(), "--lora-host-memory"));
-  page_count_ = static_cast<int32_t>(pool_bytes / kv_.page_bytes) + 1;
-  host_page_count_ = static_cast<int32_t>(host_bytes / kv_.page_bytes) + 1;
-  if (page_count_ >= 3) return OkStatus();
-  return MakeError(ErrorCode::kInvalidArgument,
-                   "the pool of {} holds fewer than two pages of {}; give it more with --kv-memory",
-                   FormatBytes(pool_bytes), FormatBytes(kv_.page_bytes));
+  MachineMemory memory;
+  memory.is_gpu = device_->kind() == device::DeviceKind::kCuda;
+  memory.device_free = device_->free_memory();
+  memory.device_total = device_->total_memory();
+  memory.host_free = device_->free_host_memory();
+  memory.host_total = device_->total_host_memory();
+  WEFT_ASSIGN_OR_RETURN(sizes_,
+                        ChooseMemorySizes(options_, files_.config, context_length_, memory));
+  return OkStatus();
 }
 
 /// All memory of size, once (P2).
 Status Serving::AllocatePool() {
-  auto pool = device_->ReserveDevice(page_count_ * kv_.page_bytes);
+  auto pool = device_->ReserveDevice(sizes_.page_count * sizes_.kv.page_bytes);
   if (!pool.ok()) return pool.error().WithContext("--kv-memory");
   pool_ = std::move(pool).value();
   return OkStatus();
 }
 
 Status Serving::AllocateHostImages() {
-  auto host = device_->ReserveHost(host_page_count_ * kv_.page_bytes);
+  auto host = device_->ReserveHost(sizes_.host_page_count * sizes_.kv.page_bytes);
   if (!host.ok()) return host.error().WithContext("--lora-host-memory");
   host_images_ = std::move(host).value();
   return OkStatus();
 }
 
 engine::EngineOptions Serving::MakeEngineOptions() const {
-  const Bytes page_bytes = kv_.page_bytes;
-  engine::EngineOptions options;
-  options.limits.max_running = options_.max_running_requests;
-  options.limits.max_adapters_per_step = options_.max_loras_per_batch;
-  options.limits.max_prefill_tokens = options_.chunked_prefill_size;
-  options.limits.tokens_per_page = kv_.tokens_per_page;
-  const Bytes lora_memory = *options_.Size(options_.lora_memory, "--lora-memory");
-  if (lora_memory > 0)  // 0 pages would be no limit.
-    options.limits.adapter_page_limit =
-        static_cast<int32_t>(std::clamp<Bytes>(lora_memory / page_bytes, 1, page_count_ - 1));
-  options.limits.max_overtakes = options_.lora_max_overtakes;
-  // Every turn that needs a load would stop all the others.
-  const bool takes_turns = options_.lora_load_policy != "blocking";
-  options.limits.turn_patience = FromSeconds(takes_turns ? options_.lora_turn_patience : 0);
-  options.limits.turn_slice = options.limits.turn_patience / kSlicesOfPatience;
-  options.adapters.page_bytes = page_bytes;
+  engine::EngineOptions options = EngineOptionsOf(options_, sizes_, context_length_,
+                                                  device_->kind() == device::DeviceKind::kCuda);
   options.adapters.device_arena = pool_.data();
   options.adapters.host_arena = host_images_.data();
-  options.adapters.host_page_count = host_page_count_;
-  options.adapters.max_loaded = options_.max_loaded_loras;
-  options.adapters.adapter_page_limit = options.limits.adapter_page_limit;
-  options.adapters.max_concurrent_reads = options.limits.max_reads;
-  options.adapters.eviction = options_.lora_eviction_policy == "fifo" ? adapter::EvictionKind::kFifo
-                                                                      : adapter::EvictionKind::kLru;
-  options.adapters.lora_dir = options_.lora_dir;
-  options.load_policy = options_.lora_load_policy == "blocking"
-                            ? adapter::LoadPolicyKind::kBlocking
-                            : adapter::LoadPolicyKind::kOverlapped;
-  // Planning takes a thousandth of a step on a CPU, less than what a sequence that has ended would
-  // be computed once more in vain; a GPU stands still meanwhile.
-  options.max_steps_in_flight = device_->kind() == device::DeviceKind::kCuda ? 2 : 1;
-  options.page_count = page_count_;
-  options.prefix_cache = !options_.disable_radix_cache;
-  options.context_length = context_length_;
-  options.max_queued = options_.max_queued_requests;
-  options.seed = options_.random_seed;
   return options;
 }
 
@@ -310,7 +219,7 @@ void Serving::StartEngine() {
       *model_, *device_, clock_, [&inbox](engine::StepDone done) { inbox.Post(std::move(done)); },
       profiler_.get());
   adapter::ThreadedAdapterIoOptions io;
-  io.page_bytes = kv_.page_bytes;
+  io.page_bytes = sizes_.kv.page_bytes;
   io.limits = LimitsOf(options_);
   io.loader.bytes_per_second =
       *options_.Size(options_.lora_read_bandwidth, "--lora-read-bandwidth");

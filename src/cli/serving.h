@@ -7,6 +7,7 @@
 #include "adapter/threaded_adapter_io.h"
 #include "base/clock.h"
 #include "checkpoint/model_files.h"
+#include "cli/engine_options.h"
 #include "cli/serve_options.h"
 #include "device/device.h"
 #include "engine/engine_thread.h"
@@ -14,7 +15,6 @@
 #include "engine/trace.h"
 #include "model/step_profiler.h"
 #include "model/transformer.h"
-#include "ops/kv_layout.h"
 #include "server/server.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -48,15 +48,12 @@ class Serving {
   Status AllocatePool();
   Status AllocateHostImages();
   Status StartProfile();
-  Status CheckMemory(Bytes wanted, Bytes total, const char* flag) const;
   Status CheckAdapters();
   void StartEngine();
   Status RegisterAdapters();
   engine::EngineOptions MakeEngineOptions() const;
   void RecordSpan(const adapter::LoadSpan& span);
   void WriteTrace() const;
-  Bytes ChoosePoolBytes(Bytes free) const;
-  Bytes ChooseHostBytes(Bytes free) const;
 
   const ServeOptions options_;
   const SteadyClock clock_;
@@ -68,12 +65,10 @@ class Serving {
   std::vector<LoraPath> adapters_;
   std::unique_ptr<device::Device> device_;
   std::unique_ptr<model::Transformer> model_;
-  ops::KvLayout kv_;
+  MemorySizes sizes_;
   std::unique_ptr<model::StepProfiler> profiler_;
   device::Buffer pool_;
   device::Buffer host_images_;
-  int32_t page_count_ = 0;
-  int32_t host_page_count_ = 0;
   int32_t context_length_ = 0;
   std::unique_ptr<engine::EngineThread> engine_;
   std::unique_ptr<engine::ModelExecutor> executor_;

@@ -10,7 +10,8 @@ struct VirtualIo::Opened {
 };
 
 VirtualIo::VirtualIo(EventQueue& events, const Clock& clock, Random random, Timing timing,
-                     VirtualArena& host, VirtualArena& device, ModelConfig config, Bytes page_bytes)
+                     VirtualArena& host, VirtualArena& device, ModelConfig config, Bytes page_bytes,
+                     DType dtype)
     : events_(events),
       clock_(clock),
       random_(random),
@@ -18,7 +19,8 @@ VirtualIo::VirtualIo(EventQueue& events, const Clock& clock, Random random, Timi
       host_(host),
       device_(device),
       config_(std::move(config)),
-      page_bytes_(page_bytes) {}
+      page_bytes_(page_bytes),
+      dtype_(dtype) {}
 
 Duration VirtualIo::Jittered(Duration duration) {
   return duration * random_.Between(100 - timing_.jitter_percent, 100 + timing_.jitter_percent) /
@@ -46,8 +48,7 @@ Result<std::shared_ptr<const adapter::OpenedAdapter>> VirtualIo::OpenNow(const s
                          config_.InputSize(projection), config_.OutputSize(projection), 1.0F});
     }
   }
-  WEFT_ASSIGN_OR_RETURN(auto layout,
-                        adapter::PackImage(std::move(modules), DType::kBFloat16, page_bytes_));
+  WEFT_ASSIGN_OR_RETURN(auto layout, adapter::PackImage(std::move(modules), dtype_, page_bytes_));
   auto opened = std::make_shared<adapter::OpenedAdapter>();
   opened->path = path;
   opened->layout = std::move(layout);
@@ -70,7 +71,9 @@ void VirtualIo::ReadPage(std::shared_ptr<const adapter::ReadJob> job, size_t pag
     return;
   }
   const VirtualFile& file = files_[job->opened->path];
-  const Duration delay = Jittered(timing_.read_page) * (file.fault == FileFault::kSlow ? 50 : 1);
+  const double times = file.bytes_per_image_byte * (file.fault == FileFault::kSlow ? 50 : 1);
+  const auto nanoseconds = static_cast<double>(Jittered(timing_.read_page).count()) * times;
+  const Duration delay(static_cast<int64_t>(nanoseconds));
   events_.After(delay, [this, job, page, begin] {
     const Duration took = clock_.Now() - begin;
     const VirtualFile& now = files_[job->opened->path];

@@ -19,6 +19,7 @@ struct VirtualFile {
   uint64_t content = 0;
   int32_t rank = 8;
   FileFault fault = FileFault::kNone;
+  double bytes_per_image_byte = 1;  ///< Reading takes so many times as long.
 };
 
 /// Loading against a virtual disk and a virtual link. Reads and copies move page by page in virtual
@@ -36,7 +37,8 @@ class VirtualIo final : public adapter::AdapterIo {
   };
 
   VirtualIo(EventQueue& events, const Clock& clock, Random random, Timing timing,
-            VirtualArena& host, VirtualArena& device, ModelConfig config, Bytes page_bytes);
+            VirtualArena& host, VirtualArena& device, ModelConfig config, Bytes page_bytes,
+            DType dtype = DType::kBFloat16);
 
   void Open(adapter::OpenJob job) override;
   void Read(adapter::ReadJob job) override;
@@ -70,6 +72,7 @@ class VirtualIo final : public adapter::AdapterIo {
   VirtualArena& device_;
   const ModelConfig config_;
   const Bytes page_bytes_;
+  const DType dtype_;  ///< Of images.
   std::map<std::string, VirtualFile> files_;
   std::list<Copying> copies_;  ///< In the order they were asked for.
   bool link_busy_ = false;
