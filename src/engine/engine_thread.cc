@@ -29,15 +29,27 @@ EngineThread::EngineThread(int32_t max_queued, const Clock& clock, Trace* trace,
 EngineThread::~EngineThread() { Stop(Duration{}); }
 
 void EngineThread::Start(std::function<std::unique_ptr<Engine>()> make) {
-  thread_ = std::thread([this, make = std::move(make)] {
+  std::promise<void> made;
+  std::future<void> is_made = made.get_future();
+  thread_ = std::thread([this, make = std::move(make), made = std::move(made)]() mutable {
     pthread_setname_np(pthread_self(), "weft-engine");
-    Run(make);
+    Run(make, std::move(made));
   });
+  is_made.wait();
 }
 
-void EngineThread::Run(const std::function<std::unique_ptr<Engine>()>& make) {
+void EngineThread::PublishStats(Engine& engine) {
+  EngineStats stats = engine.Statistics();
+  std::lock_guard lock(stats_mutex_);
+  stats_ = std::move(stats);
+}
+
+void EngineThread::Run(const std::function<std::unique_ptr<Engine>()>& make,
+                       std::promise<void> made) {
   const EngineThreadScope engine_thread;
   const std::unique_ptr<Engine> engine = make();
+  PublishStats(*engine);
+  made.set_value();
   Moment published{};
   while (true) {
     std::vector<Message> messages = WaitForMessages(engine->NextTurn());
@@ -47,9 +59,7 @@ void EngineThread::Run(const std::function<std::unique_ptr<Engine>()>& make) {
     const Moment now = clock_.Now();
     if (idle || now - published >= kStatsInterval) {
       published = now;
-      EngineStats stats = engine->Statistics();
-      std::lock_guard lock(stats_mutex_);
-      stats_ = std::move(stats);
+      PublishStats(*engine);
     }
     std::lock_guard lock(inbox_mutex_);
     {

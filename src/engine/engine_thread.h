@@ -3,6 +3,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -27,7 +28,8 @@ class EngineThread final : public Service {
                const model::StepProfiler* profiler = nullptr);
   ~EngineThread() override;
 
-  /// `make` is called on the new thread. The engine lives and dies there.
+  /// `make` is called on the new thread. The engine lives and dies there; when this returns it is
+  /// there, and Stats() are its.
   void Start(std::function<std::unique_ptr<Engine>()> make);
   /// Refuses new requests, waits at most `limit` for those that run, aborts the rest, and joins.
   void Stop(Duration limit);
@@ -50,7 +52,8 @@ class EngineThread final : public Service {
   std::string Profile(ProfileForm form) const override;
 
  private:
-  void Run(const std::function<std::unique_ptr<Engine>()>& make);
+  void Run(const std::function<std::unique_ptr<Engine>()>& make, std::promise<void> made);
+  void PublishStats(Engine& engine);
   /// At most until then.
   std::vector<Message> WaitForMessages(std::optional<Moment> until);
 

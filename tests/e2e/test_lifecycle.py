@@ -52,6 +52,13 @@ def test_sigterm_answers_a_load_that_is_under_way(start):
     assert "shutting down" in replies[0].text
 
 
+def test_a_server_without_requests_says_what_it_has(start):
+    server = start()
+    [state] = server.get("/get_server_info").json()["internal_states"]
+    assert state["page_bytes"] > 0
+    assert 'num_gpu_blocks="0"' not in server.get("/metrics").text
+
+
 def test_port_in_use_is_a_clear_error(binary, model_dir):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
