@@ -280,7 +280,7 @@ void Engine::On(StepDone message) {
   const InFlight step = std::move(in_flight_.front());
   in_flight_.pop_front();
   first_began_ = message.end;
-  if (message.status.ok()) forecast_.Observe(step.prefill_rows, message.end - message.begin);
+  forecast_.Observe(step.prefill_rows, message.end - message.begin);
   completed_step_ = message.id;
   stepped_since_loads_ = true;
   collected_this_turn_ = true;
@@ -295,24 +295,17 @@ void Engine::On(StepDone message) {
                      ",\"sequences\":" + std::to_string(step.slices.size()) + ",\"idle_us\":" +
                      std::to_string(message.idle / std::chrono::microseconds(1)) + "}");
   }
-  if (message.status.ok()) {
-    WEFT_CHECK(message.samples.size() == step.targets.size());
-    for (const Plan::Slice& slice : step.slices) {
-      if (Sequence* sequence = WithKv(slice.id)) CollectSlice(*sequence, slice.rows);
-    }
-    for (size_t i = 0; i < step.targets.size(); ++i) {
-      Sequence* sequence = WithKv(step.targets[i].sequence);
-      if (sequence == nullptr) continue;
-      if (step.targets[i].prompt_index >= 0) {
-        sequence->prompt_logprobs.push_back(std::move(message.samples[i]));
-      } else {
-        CollectToken(*sequence, message.samples[i]);
-      }
-    }
-  } else {
-    for (const Plan::Slice& slice : step.slices) {
-      if (Sequence* sequence = WithKv(slice.id))
-        Finish(*sequence, engine::Finish{FinishType::kError, message.status.error()});
+  WEFT_CHECK(message.samples.size() == step.targets.size());
+  for (const Plan::Slice& slice : step.slices) {
+    if (Sequence* sequence = WithKv(slice.id)) CollectSlice(*sequence, slice.rows);
+  }
+  for (size_t i = 0; i < step.targets.size(); ++i) {
+    Sequence* sequence = WithKv(step.targets[i].sequence);
+    if (sequence == nullptr) continue;
+    if (step.targets[i].prompt_index >= 0) {
+      sequence->prompt_logprobs.push_back(std::move(message.samples[i]));
+    } else {
+      CollectToken(*sequence, message.samples[i]);
     }
   }
   for (const auto& [id, sequence] : std::map(ending_)) {

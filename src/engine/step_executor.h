@@ -21,13 +21,13 @@ struct StepDone {
   StepId id;
   /// One for each entry of batch.samples.
   std::vector<ops::SampledToken> samples;
-  Status status;
   Moment begin{};
   Moment end{};
   Duration idle{};  ///< Of a device that says so: between the step before and this one.
 };
 
-/// Where steps are computed, so that the engine never waits and simulation can own it. Submit is
+/// Where steps are computed, so that the engine never waits and simulation can own it. A step does
+/// not fail: a device that is lost ends the process (device/cuda/cuda_error.h). Submit is
 /// called on the engine's thread and returns at once; every job is answered by exactly one
 /// StepDone, in order, from any thread.
 class StepExecutor {

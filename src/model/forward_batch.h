@@ -39,7 +39,7 @@ struct ForwardBatch {
   std::vector<CarriedToken> carried;
 
   /// Puts in what the step before chose, by its samples; none is carried any more. Where it chose
-  /// none (its logits were broken, or it failed) any token will do: that sequence is over.
+  /// none (its logits were broken) any token will do: that sequence is over.
   void TakeCarried(std::span<const TokenId> chosen);
   /// Whether a carried token has a say in what is chosen next: penalties count it. Else it is
   /// wanted by the device alone.
