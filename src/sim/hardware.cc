@@ -19,8 +19,9 @@ namespace {
 /// So that sums and products of what a file says stay numbers.
 constexpr double kMostOfAnything = 1e6;
 
-/// Fitted to docs/performance.md: decode steps of batch 1, and of 16 with 8 adapters of rank 128;
-/// prefills of 2,048 tokens with and without one; copies beside decodes.
+/// Fitted to docs/performance.md: decode steps of batch 1, and of 16 with 8 adapters of rank 128; a
+/// prefill of 2,048 tokens; what 8 adapters add to prefills of 256 to 1,024 tokens beside 16
+/// decodes; copies beside decodes.
 Hardware H200() {
   Hardware hardware;
   hardware.name = "h200";
@@ -29,10 +30,11 @@ Hardware H200() {
   hardware.host_memory = 128 * kGiB;
   hardware.memory_bytes = 4.06e12;
   hardware.operations = 574e12;
-  hardware.adapter_operations = 225e12;
+  hardware.adapter_operations = 353e12;
   hardware.copied_bytes = 52.4e9;
-  hardware.read_bytes = 1.5e9;
+  hardware.read_bytes = 1.9e9;
   hardware.step = std::chrono::microseconds(500);
+  hardware.adapted_prefill = std::chrono::microseconds(2900);
   return hardware;
 }
 
@@ -72,6 +74,7 @@ Result<Hardware> ParseHardware(std::string_view toml, std::string_view name) {
   double device_gib = 0;
   double host_gib = 0;
   double step_us = 0;
+  double adapted_prefill_us = 0;
   struct Key {
     const char* name;
     double unit;
@@ -84,7 +87,8 @@ Result<Hardware> ParseHardware(std::string_view toml, std::string_view name) {
                            Key{"adapter-tflops", 1e12, &hardware.adapter_operations},
                            Key{"copy-gb-per-second", 1e9, &hardware.copied_bytes},
                            Key{"read-gb-per-second", 1e9, &hardware.read_bytes},
-                           Key{"step-us", 1, &step_us}};
+                           Key{"step-us", 1, &step_us},
+                           Key{"adapted-prefill-us", 1, &adapted_prefill_us}};
   for (const Key& key : keys) {
     const auto value = table[key.name].value<double>();
     if (!value || !(*value > 0) || !(*value < kMostOfAnything)) {
@@ -107,6 +111,7 @@ Result<Hardware> ParseHardware(std::string_view toml, std::string_view name) {
   hardware.device_memory = static_cast<Bytes>(device_gib * static_cast<double>(kGiB));
   hardware.host_memory = static_cast<Bytes>(host_gib * static_cast<double>(kGiB));
   hardware.step = Duration(std::llround(step_us * 1e3));
+  hardware.adapted_prefill = Duration(std::llround(adapted_prefill_us * 1e3));
   return hardware;
 }
 
@@ -131,9 +136,12 @@ Duration CostOf(const model::ForwardBatch& batch, const ModelConfig& config, DTy
   };
   const double products = std::max(moved(base.weights), base.operations / hardware.operations);
   const double adapters =
-      std::max(moved(with_adapters.adapters),
-               (with_adapters.operations - base.operations) / hardware.adapter_operations);
-  return hardware.step + FromSeconds(products + moved(base.kv) + adapters);
+      moved(with_adapters.adapters) +
+      (with_adapters.operations - base.operations) / hardware.adapter_operations;
+  const bool adapted_prefill = std::ranges::any_of(
+      batch.slices, [](const auto& slice) { return slice.rows > 1 && slice.adapter != nullptr; });
+  return hardware.step + FromSeconds(products + moved(base.kv) + adapters) +
+         (adapted_prefill ? hardware.adapted_prefill : Duration{});
 }
 
 }  // namespace weft::sim

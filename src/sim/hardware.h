@@ -22,10 +22,11 @@ struct Hardware {
   Bytes host_memory = 0;    ///< Free for images; nothing of its own where the device is the host.
   double memory_bytes = 0;  ///< Read by steps: weights, KV and adapters.
   double operations = 0;    ///< Of a prefill without adapters; products' and attention's.
-  double adapter_operations = 0;  ///< Of the adapters' products in a prefill.
+  double adapter_operations = 0;  ///< Of the adapters' products.
   double copied_bytes = 0;        ///< Images, to the device.
   double read_bytes = 0;          ///< Of adapters' files, by each of the loader's threads.
-  Duration step{};                ///< Of a step beside all that.
+  Duration step{};                ///< Of a step beside all that,
+  Duration adapted_prefill{};     ///< and of one with a prefill through an adapter.
 };
 
 /// Machines that Weft was measured on.
@@ -33,8 +34,8 @@ Result<Hardware> KnownHardware(std::string_view name);
 std::vector<std::string> KnownHardwareNames();
 
 /// A machine described in TOML: `gpu` (true or false), `device-memory-gib`, `host-memory-gib`,
-/// `memory-gb-per-second`, `tflops`, `adapter-tflops`, `copy-gb-per-second`, `read-gb-per-second`
-/// and `step-us`, all of them. `name` is for messages. Pure.
+/// `memory-gb-per-second`, `tflops`, `adapter-tflops`, `copy-gb-per-second`, `read-gb-per-second`,
+/// `step-us` and `adapted-prefill-us`, all of them. `name` is for messages. Pure.
 Result<Hardware> ParseHardware(std::string_view toml, std::string_view name);
 
 /// How long a step takes: its bytes and operations (model/step_work.h) at the machine's rates. A
