@@ -81,12 +81,12 @@ Metrics CalculateMetrics(std::span<const RequestOutcome> outcomes, double durati
   }
   metrics.duration = duration;
   metrics.total_output_retokenized = total_output_retokenized;
-  metrics.request_throughput = static_cast<double>(metrics.completed) / duration;
-  metrics.input_throughput = static_cast<double>(metrics.total_input) / duration;
-  metrics.output_throughput = static_cast<double>(metrics.total_output) / duration;
-  metrics.total_throughput =
-      static_cast<double>(metrics.total_input + metrics.total_output) / duration;
-  metrics.concurrency = Sum(latencies) / duration;
+  const auto rate = [duration](double count) { return duration > 0 ? count / duration : 0; };
+  metrics.request_throughput = rate(static_cast<double>(metrics.completed));
+  metrics.input_throughput = rate(static_cast<double>(metrics.total_input));
+  metrics.output_throughput = rate(static_cast<double>(metrics.total_output));
+  metrics.total_throughput = rate(static_cast<double>(metrics.total_input + metrics.total_output));
+  metrics.concurrency = rate(Sum(latencies));
   const Peaks peaks = FindPeaks(outcomes);
   metrics.max_output_tokens_per_s = peaks.output_tokens_per_s;
   metrics.max_concurrent_requests = peaks.concurrent_requests;

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <string_view>
 
+#include "base/thread_role.h"
 #include "bench/json_text.h"
 
 namespace weft::bench {
@@ -213,6 +214,7 @@ std::string OutputFileName(const BenchOptions& options, const std::string& month
 }
 
 Status AppendLine(const std::string& path, const std::string& line) {
+  AssertMayBlock("AppendLine");
   std::ofstream file(path, std::ios::app);
   file << line << '\n';
   file.close();

@@ -70,11 +70,15 @@ Status AddAdapterGroup(const toml::table& table, std::vector<AdapterGroup>& grou
                  "[[adapters]]: needs a `name`, and a `count` of 1 to 1000000"};
   }
   AdapterGroup group{*name, *count};
-  group.rank = table["rank"].value_or(group.rank);
-  group.dtype = table["dtype"].value_or(group.dtype);
+  if (table.contains("rank")) group.rank = table["rank"].value<int64_t>().value_or(0);
   if (group.rank < 1 || group.rank > kMaxRank) {
-    return MakeError(ErrorCode::kInvalidArgument, "[[adapters]]: the rank {} is not 1 to {}",
-                     group.rank, kMaxRank);
+    return MakeError(ErrorCode::kInvalidArgument, "[[adapters]]: the rank of '{}' is not 1 to {}",
+                     *name, kMaxRank);
+  }
+  if (table.contains("dtype")) group.dtype = table["dtype"].value<std::string>().value_or("");
+  if (group.dtype != "float32" && group.dtype != "bfloat16" && group.dtype != "float16") {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "[[adapters]]: the dtype of '{}' is not float32, bfloat16 or float16", *name);
   }
   groups.push_back(std::move(group));
   return OkStatus();
@@ -98,6 +102,8 @@ Status ReadTables(const toml::table& root, Workload& workload) {
     WEFT_ASSIGN_OR_RETURN(workload.serve, FlagsOf(*serve, "[serve] "));
   }
   workload.model_like = root["model"]["like"].value<std::string>();
+  if (!workload.model_like && root["model"]["like"])
+    return Error{ErrorCode::kInvalidArgument, "[model] like: must be a name"};
   const toml::array* groups = root["adapters"].as_array();
   if (groups == nullptr) return OkStatus();
   for (const toml::node& group : *groups) {

@@ -35,6 +35,12 @@ struct TensorInfo {
   std::vector<int64_t> shape;  ///< Row-major, outermost first: [out, in] for a matrix.
 };
 
+inline int64_t ElementsOf(const TensorInfo& tensor) {
+  int64_t elements = 1;
+  for (const int64_t extent : tensor.shape) elements *= extent;
+  return elements;
+}
+
 /// The tensors of a model, whatever files they lie in. Names are Hugging Face's ("model.layers.0.
 /// self_attn.q_proj.weight"); a GGUF's are translated, and its q and k rows of Llama models are put
 /// back in Hugging Face's order. Any thread may read; calls block.

@@ -135,12 +135,7 @@ Status CheckTogether(BenchFlags& flags) {
   const auto wrong = [](std::string message) {
     return Error{ErrorCode::kInvalidArgument, std::move(message)};
   };
-  if (options.lora_distribution != AdapterDistribution::kUniform && options.lora_names.size() < 2) {
-    return wrong("--lora-request-distribution: distinct and skewed need two or more --lora-name");
-  }
-  if (!(options.lora_zipf_alpha > 1)) {
-    return wrong(fmt::format("--lora-zipf-alpha {}: must be above 1", options.lora_zipf_alpha));
-  }
+  WEFT_RETURN_IF_ERROR(CheckArrivals(options, std::ssize(options.lora_names)));
   WEFT_ASSIGN_OR_RETURN(const bench::Backend backend, bench::FindBackend(options.backend));
   if (options.tokenize_prompt && backend.protocol != bench::Protocol::kSglangGenerate) {
     return wrong("--tokenize-prompt: only for --backend sglang, sglang-native or weft");

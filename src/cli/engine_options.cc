@@ -1,6 +1,7 @@
 #include "cli/engine_options.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "cli/served_shape.h"
 
@@ -62,6 +63,13 @@ Status CheckMemory(Bytes wanted, Bytes total, const char* flag) {
 
 }  // namespace
 
+Result<int32_t> ContextLengthOf(const ServeOptions& options, const ModelConfig& config) {
+  if (options.context_length == 0) return config.context_length;
+  if (options.context_length <= config.context_length) return options.context_length;
+  return MakeError(ErrorCode::kInvalidArgument, "--context-length {} is more than the model's {}",
+                   options.context_length, config.context_length);
+}
+
 Result<MemorySizes> ChooseMemorySizes(const ServeOptions& options, const ModelConfig& config,
                                       int32_t context_length, const MachineMemory& memory) {
   const DType dtype = ServedDType(options.dtype);
@@ -69,10 +77,29 @@ Result<MemorySizes> ChooseMemorySizes(const ServeOptions& options, const ModelCo
   sizes.kv = ServedPages(config, dtype);
   const Bytes free = memory.device_free - PlainWeightBytes(config, dtype);
   const Bytes pool = ChoosePoolBytes(options, sizes.kv, context_length, memory.is_gpu, free);
+  if (pool <= 0) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "the weights take {}, and {} are free: nothing is left for KV and adapters",
+                     FormatBytes(PlainWeightBytes(config, dtype)), FormatBytes(memory.device_free));
+  }
   WEFT_RETURN_IF_ERROR(CheckMemory(pool, memory.device_total, "--kv-memory"));
   const Bytes host =
       ChooseHostBytes(options, config, memory.is_gpu ? memory.host_free : free - pool);
   WEFT_RETURN_IF_ERROR(CheckMemory(host, memory.host_total, "--lora-host-memory"));
+  if (host <= 0) {
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        "the weights take {} and --kv-memory {} of the {} that are free: nothing is left "
+        "for adapters in host memory",
+        FormatBytes(PlainWeightBytes(config, dtype)), FormatBytes(pool),
+        FormatBytes(memory.device_free));
+  }
+  if (std::max(pool, host) / sizes.kv.page_bytes >= std::numeric_limits<int32_t>::max()) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "{} are more pages of {} than can be counted; set --kv-memory and "
+                     "--lora-host-memory to less",
+                     FormatBytes(std::max(pool, host)), FormatBytes(sizes.kv.page_bytes));
+  }
   sizes.page_count = static_cast<int32_t>(pool / sizes.kv.page_bytes) + 1;
   sizes.host_page_count = static_cast<int32_t>(host / sizes.kv.page_bytes) + 1;
   if (sizes.page_count >= 3) return sizes;

@@ -15,6 +15,9 @@ namespace weft::cli {
 /// What a server's flags come to on a machine: the part of `weft serve` that a plan for a machine
 /// which is not there shares with it. Pure.
 
+/// --context-length, or the model's own; refuses more than that.
+Result<int32_t> ContextLengthOf(const ServeOptions& options, const ModelConfig& config);
+
 /// The memory of a machine, before the weights are loaded. Where the device is a CPU the host's is
 /// the same memory.
 struct MachineMemory {

@@ -112,8 +112,7 @@ void DescribeImage(const adapter::ImageLayout& layout, const ServedShape& base,
                    Inspection& inspection) {
   const Bytes bytes = layout.pages * base.pages.page_bytes;
   inspection.AddText("checked_against", "checked against", base.config.name);
-  inspection.AddText("dtype", "served in",
-                     base.pages.dtype == DType::kFloat32 ? "float32" : "bfloat16");
+  inspection.AddText("dtype", "served in", DTypeFlag(base.pages.dtype));
   inspection.AddNumber("pages", "pages", layout.pages);
   inspection.AddBytes("page_bytes", "page", base.pages.page_bytes);
   inspection.AddBytes("host_bytes", "host memory", bytes);

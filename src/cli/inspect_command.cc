@@ -17,6 +17,7 @@
 #include "cli/adapter_limits.h"
 #include "cli/inspect_adapter.h"
 #include "cli/inspect_model.h"
+#include "cli/number_range.h"
 #include "cli/served_shape.h"
 
 namespace weft::cli {
@@ -146,7 +147,7 @@ void RegisterInspectCommand(CLI::App& weft, int& exit_code) {
       ->check(CLI::IsMember({"auto", "bfloat16", "float32"}))
       ->capture_default_str();
   app->add_option("--max-lora-rank", flags->max_lora_rank, "As for weft serve")
-      ->check(CLI::Range(1, 4096))
+      ->check(NumberRange(1, 4096))
       ->capture_default_str();
   app->add_option("--lora-target-modules", flags->lora_target_modules,
                   "As for weft serve: q_proj ..., or all");

@@ -16,12 +16,6 @@
 namespace weft::cli {
 namespace {
 
-int64_t ElementsOf(const checkpoint::TensorInfo& tensor) {
-  int64_t elements = 1;
-  for (const int64_t extent : tensor.shape) elements *= extent;
-  return elements;
-}
-
 /// "134.5 million" of a large number.
 std::string Rounded(int64_t number) {
   const auto real = static_cast<double>(number);
@@ -66,7 +60,7 @@ void DescribeFiles(const checkpoint::ModelFiles& model, Inspection& inspection) 
 
 void DescribeMemory(const ServedShape& shape, Inspection& inspection) {
   const ops::KvLayout& pages = shape.pages;
-  inspection.AddText("dtype", "served in", pages.dtype == DType::kFloat32 ? "float32" : "bfloat16");
+  inspection.AddText("dtype", "served in", DTypeFlag(pages.dtype));
   inspection.AddBytes("weight_bytes", "weights", shape.weight_bytes());
   inspection.AddBytes("kv_bytes_per_token", "kv of a token",
                       pages.page_bytes / pages.tokens_per_page);
@@ -125,6 +119,7 @@ Inspection InspectModel(FileSystem& files, const std::string& path, DType dtype,
   if (opened.ok()) {
     const Status checked = Check(files, *opened, dtype, full, inspection);
     if (!checked.ok()) inspection.Refuse(checked.error());
+    if (inspection.verdict == Verdict::kNo) return inspection;
     if (!full) inspection.not_checked.push_back("the weights, which --full reads");
     inspection.not_checked.push_back("whether there is memory for it");
     return inspection;

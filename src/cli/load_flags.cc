@@ -14,16 +14,22 @@ using bench::AdapterDistribution;
 
 namespace {
 
+/// With them the times of all requests are numbers.
+constexpr double kLeastRate = 1e-3;
+constexpr int kMostPrompts = 1'000'000;
+constexpr int64_t kLongest = int64_t{1} << 30;
+constexpr int kMostWarmups = 1000;
+
 /// CLI::PositiveNumber ends at the largest finite number.
 CLI::Validator PositiveOrInfinite() {
   return CLI::Validator(
       [](const std::string& text) {
         double value = 0;
-        return CLI::detail::lexical_cast(text, value) && value > 0
+        return CLI::detail::lexical_cast(text, value) && value >= kLeastRate
                    ? std::string()
-                   : fmt::format("{}: must be a number above 0, or inf", text);
+                   : fmt::format("{}: must be a number of {} at least, or inf", text, kLeastRate);
       },
-      "POSITIVE|inf");
+      "FLOAT|inf");
 }
 
 }  // namespace
@@ -31,15 +37,15 @@ CLI::Validator PositiveOrInfinite() {
 void AddRandomLengthFlags(CLI::App& app, bench::BenchOptions& options) {
   const char* group = "Dataset";
   app.add_option("--num-prompts,--num-prompt", options.num_prompts, "How many requests")
-      ->check(CLI::PositiveNumber)
+      ->check(NumberRange(1, kMostPrompts))
       ->capture_default_str()
       ->group(group);
   app.add_option("--random-input-len,--random-input", options.random.input, "Longest prompt")
-      ->check(CLI::PositiveNumber)
+      ->check(NumberRange(int64_t{1}, kLongest))
       ->capture_default_str()
       ->group(group);
   app.add_option("--random-output-len,--random-output", options.random.output, "Longest answer")
-      ->check(CLI::PositiveNumber)
+      ->check(NumberRange(int64_t{1}, kLongest))
       ->capture_default_str()
       ->group(group);
   app.add_option("--random-range-ratio", options.random.range_ratio,
@@ -76,10 +82,20 @@ void AddArrivalFlags(CLI::App& app, bench::BenchOptions& options) {
       ->capture_default_str()
       ->group(group);
   app.add_option("--warmup-requests", options.warmup_requests, "Sent before, not counted")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NumberRange(0, kMostWarmups))
       ->capture_default_str()
       ->group(group);
   app.add_flag("--flush-cache", options.flush_cache, "Empty the prefix cache before")->group(group);
+}
+
+Status CheckArrivals(const bench::BenchOptions& options, int64_t adapters) {
+  if (options.lora_distribution != AdapterDistribution::kUniform && adapters < 2) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "--lora-request-distribution: distinct and skewed need two or more adapters"};
+  }
+  if (options.lora_zipf_alpha > 1) return OkStatus();
+  return MakeError(ErrorCode::kInvalidArgument, "--lora-zipf-alpha {}: must be above 1",
+                   options.lora_zipf_alpha);
 }
 
 }  // namespace weft::cli

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <CLI/App.hpp>
+#include <cstdint>
 
+#include "base/result.h"
 #include "bench/bench_options.h"
 
 namespace weft::cli {
@@ -12,5 +14,8 @@ namespace weft::cli {
 void AddRandomLengthFlags(CLI::App& app, bench::BenchOptions& options);
 /// When they come, for which adapter, and what is done before.
 void AddArrivalFlags(CLI::App& app, bench::BenchOptions& options);
+
+/// What no flag of these can be checked for alone. `adapters`: how many there are to choose from.
+Status CheckArrivals(const bench::BenchOptions& options, int64_t adapters);
 
 }  // namespace weft::cli

@@ -120,12 +120,6 @@ void FillPiece(const PieceJob& job, int threads) {
 
 }  // namespace
 
-int64_t ElementsOf(const checkpoint::TensorInfo& tensor) {
-  int64_t elements = 1;
-  for (const int64_t size : tensor.shape) elements *= size;
-  return elements;
-}
-
 Bytes ElementBytes(StoredType type) { return type == StoredType::kF32 ? 4 : 2; }
 
 RandomWeights::RandomWeights(uint64_t seed, int threads)

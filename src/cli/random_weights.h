@@ -37,9 +37,6 @@ class RandomWeights {
   std::map<std::pair<checkpoint::StoredType, double>, std::vector<std::byte>> tables_;
 };
 
-/// Elements of a tensor.
-int64_t ElementsOf(const checkpoint::TensorInfo& tensor);
-
 /// Bytes of one element of kF32, kF16 or kBF16.
 Bytes ElementBytes(checkpoint::StoredType type);
 

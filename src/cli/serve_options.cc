@@ -35,6 +35,14 @@ CLI::Option* Flag(CLI::App& app, const char* group, const std::string& name, T& 
   return option->group(group)->envname(variable);
 }
 
+void AddConfigFlag(CLI::App& app, ServeOptions& options) {
+  app.add_option("--config", options.config,
+                 "Take flags that are given neither here nor by the environment from this TOML "
+                 "file: `port = 8000`, at its top or under [serve]")
+      ->type_name("FILE")
+      ->envname("WEFT_CONFIG");
+}
+
 void AddModelFlags(CLI::App& app, ServeOptions& o) {
   constexpr const char* kGroup = "Model";
   Flag(app, kGroup, "--model-path", o.model_path,
@@ -201,13 +209,15 @@ Result<LoraPath> ParseLoraPath(const std::string& entry) {
 
 }  // namespace
 
+void AddSimulatedServeFlags(CLI::App& app, ServeOptions& options) {
+  AddConfigFlag(app, options);
+  AddModelFlags(app, options);
+  AddLoraFlags(app, options);
+  AddEngineFlags(app, options);
+}
+
 void AddServeFlags(CLI::App& serve, ServeOptions& options) {
-  serve
-      .add_option("--config", options.config,
-                  "Take flags that are given neither here nor by the environment from this TOML "
-                  "file: `port = 8000`, at its top or under [serve]")
-      ->type_name("FILE")
-      ->envname("WEFT_CONFIG");
+  AddConfigFlag(serve, options);
   AddModelFlags(serve, options);
   AddLoraFlags(serve, options);
   AddServerFlags(serve, options);

@@ -77,6 +77,10 @@ struct ServeOptions {
 /// Adds the flags, grouped, each also readable from WEFT_NAME.
 void AddServeFlags(CLI::App& serve, ServeOptions& options);
 
+/// Those of them that a plan for another machine looks at, and a few beside them: all but the HTTP
+/// server's.
+void AddSimulatedServeFlags(CLI::App& app, ServeOptions& options);
+
 /// After parsing: what --config's TOML file says of flags that were not given.
 Status ApplyConfigFile(CLI::App& serve, const ServeOptions& options);
 

@@ -26,6 +26,8 @@ DType ServedDType(const std::string& flag) {
   return flag == "float32" ? DType::kFloat32 : DType::kBFloat16;
 }
 
+const char* DTypeFlag(DType dtype) { return dtype == DType::kFloat32 ? "float32" : "bfloat16"; }
+
 ops::KvLayout ServedPages(const ModelConfig& config, DType dtype) {
   return ops::KvLayout::For(config, dtype, adapter::LargestTile(config, dtype));
 }

@@ -15,6 +15,8 @@ namespace weft::cli {
 
 /// What --dtype says; "auto": bfloat16.
 DType ServedDType(const std::string& flag);
+/// The other way round.
+const char* DTypeFlag(DType dtype);
 
 /// The pages that KV and adapters of the model lie in: one holds the largest adapter tile.
 ops::KvLayout ServedPages(const ModelConfig& config, DType dtype);

@@ -103,12 +103,7 @@ Status Serving::OpenFiles() {
   if (!opened.ok()) return opened.error();
   files_ = std::move(opened).value();
   for (const std::string& note : files_.config.notes) spdlog::warn("{}", note);
-  const int32_t length = files_.config.context_length;
-  context_length_ = options_.context_length == 0 ? length : options_.context_length;
-  if (context_length_ > length) {
-    return MakeError(ErrorCode::kInvalidArgument, "--context-length {} is more than the model's {}",
-                     context_length_, length);
-  }
+  WEFT_ASSIGN_OR_RETURN(context_length_, ContextLengthOf(options_, files_.config));
   return OkStatus();
 }
 

@@ -6,10 +6,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "adapter/adapter_cache.h"
 #include "base/file.h"
 #include "bench/datasets.h"
 #include "bench/metrics.h"
@@ -85,7 +87,7 @@ void AddFlags(CLI::App& app, SimulateFlags& flags) {
   app.add_option("--tag", flags.load.tag, "A name for the runs in those lines")->group(group);
   AddRandomLengthFlags(app, flags.load);
   AddArrivalFlags(app, flags.load);
-  AddServeFlags(app, flags.serve);
+  AddSimulatedServeFlags(app, flags.serve);
 }
 
 /// The adapters of --adapters, or those of the workload.
@@ -222,7 +224,6 @@ std::string ServerTable(const engine::EngineStats& before, const engine::EngineS
 
 Status Print(const SimulateFlags& flags, const sim::CapacityScenario& scenario,
              const sim::CapacityOutcome& outcome) {
-  engine::EngineStats before;
   std::vector<std::string> errors;
   for (const sim::CapacityOutcome::Run& run : outcome.runs) {
     std::vector<bench::RequestOutcome> replies;
@@ -232,19 +233,45 @@ Status Print(const SimulateFlags& flags, const sim::CapacityScenario& scenario,
     }
     bench::BenchOptions shown = flags.load;
     shown.backend = "weft, simulated";
+    shown.dataset_name =
+        flags.dataset == "random" ? bench::DatasetName::kRandom : bench::DatasetName::kRandomIds;
     bench::Report report;
     report.metrics = bench::CalculateMetrics(replies, Seconds(run.ended - run.began), 0);
     report.metrics.total_output_retokenized = report.metrics.total_output;
-    fmt::print("{}{}", bench::RenderTable(shown, report), ServerTable(before, run.stats));
+    fmt::print("{}{}", bench::RenderTable(shown, report), ServerTable(run.stats_before, run.stats));
     if (flags.load.output_file) {
       WEFT_RETURN_IF_ERROR(bench::AppendLine(*flags.load.output_file,
                                              bench::RenderJsonLine(shown, report, replies)));
     }
-    before = run.stats;
   }
   if (errors.empty()) return OkStatus();
   return MakeError(ErrorCode::kInvalidArgument, "{} of {} requests were refused; the first: {}",
                    errors.size(), outcome.runs.size() * scenario.requests.size(), errors.front());
+}
+
+/// What the server itself would refuse of them.
+Status CheckAdapters(const SimulateFlags& flags, const std::vector<bench::AdapterGroup>& groups) {
+  std::set<std::string> names;
+  int64_t count = 0;
+  for (const bench::AdapterGroup& group : groups) {
+    WEFT_RETURN_IF_ERROR(adapter::CheckAdapterName(group.name + "-0"));
+    if (!names.insert(group.name).second) {
+      return MakeError(ErrorCode::kInvalidArgument, "two groups of adapters are named '{}'",
+                       group.name);
+    }
+    if (group.rank > flags.serve.max_lora_rank) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       "the rank {} of '{}' is more than --max-lora-rank {}", group.rank,
+                       group.name, flags.serve.max_lora_rank);
+    }
+    count += group.count;
+  }
+  const auto& modules = flags.serve.lora_target_modules;
+  if (!modules.empty() && modules != std::vector<std::string>{"all"}) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "--lora-target-modules: simulated adapters have all projections; leave it out"};
+  }
+  return CheckArrivals(flags.load, count);
 }
 
 /// Flags that are wrong exit with 2, as everywhere; a load that the server refuses with 1.
@@ -256,16 +283,29 @@ Result<sim::CapacityScenario> PlanScenario(CLI::App& app, SimulateFlags& flags) 
   WEFT_ASSIGN_OR_RETURN(scenario.hardware, FindHardware(flags.hardware));
   if (flags.serve.model_path.empty()) flags.serve.model_path = scenario.model.name;
   WEFT_RETURN_IF_ERROR(CheckServeOptions(flags.serve));
-  const int32_t context =
-      flags.serve.context_length > 0 ? flags.serve.context_length : scenario.model.context_length;
+  WEFT_ASSIGN_OR_RETURN(const int32_t context, ContextLengthOf(flags.serve, scenario.model));
   const sim::Hardware& hardware = scenario.hardware;
   const MachineMemory memory = {hardware.is_gpu, hardware.device_memory, hardware.device_memory,
                                 hardware.host_memory, hardware.host_memory};
   WEFT_ASSIGN_OR_RETURN(const MemorySizes sizes,
                         ChooseMemorySizes(flags.serve, scenario.model, context, memory));
   scenario.dtype = ServedDType(flags.serve.dtype);
+  const Bytes weights = PlainWeightBytes(scenario.model, scenario.dtype);
+  const Bytes pool = sizes.page_count * sizes.kv.page_bytes;
+  if (weights + pool > hardware.device_memory) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "the weights take {} and the pool {}, but the machine has {}; give less "
+                     "--kv-memory",
+                     FormatBytes(weights), FormatBytes(pool), FormatBytes(hardware.device_memory));
+  }
   scenario.engine = EngineOptionsOf(flags.serve, sizes, context, hardware.is_gpu);
-  PlanLoad(flags, AdaptersOf(app, flags, workload), scenario);
+  scenario.read_bytes_per_second =
+      *flags.serve.Size(flags.serve.lora_read_bandwidth, "--lora-read-bandwidth");
+  scenario.copy_bytes_per_second =
+      *flags.serve.Size(flags.serve.lora_copy_bandwidth, "--lora-copy-bandwidth");
+  const std::vector<bench::AdapterGroup> adapters = AdaptersOf(app, flags, workload);
+  WEFT_RETURN_IF_ERROR(CheckAdapters(flags, adapters));
+  PlanLoad(flags, adapters, scenario);
   fmt::print("{} on {}: a pool of {} pages of {}, images of {} adapters in {}\n",
              scenario.model.name, hardware.name, sizes.page_count - 1,
              FormatBytes(sizes.kv.page_bytes), scenario.adapters.size(),

@@ -29,6 +29,7 @@ EngineThread::EngineThread(int32_t max_queued, const Clock& clock, Trace* trace,
 EngineThread::~EngineThread() { Stop(Duration{}); }
 
 void EngineThread::Start(std::function<std::unique_ptr<Engine>()> make) {
+  AssertMayBlock("EngineThread::Start");
   std::promise<void> made;
   std::future<void> is_made = made.get_future();
   thread_ = std::thread([this, make = std::move(make), made = std::move(made)]() mutable {

@@ -5,6 +5,8 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 
+#include "base/thread_role.h"
+
 namespace weft::server {
 namespace asio = boost::asio;
 using asio::ip::tcp;
@@ -22,6 +24,7 @@ Error BoundPort::CannotListen(const std::string& host, uint16_t port, bool in_us
 }
 
 Result<BoundPort> BoundPort::Bind(const std::string& host, uint16_t port) {
+  AssertMayBlock("BoundPort::Bind");
   error_code ec;
   asio::io_context io;
   tcp::resolver resolver(io);

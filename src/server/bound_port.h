@@ -8,8 +8,9 @@
 
 namespace weft::server {
 
-/// A TCP port that is ours and does not listen yet: until it does, who connects is refused. Taken
-/// before what takes long, so that a port in use is known at once.
+/// A TCP port that nobody listens on, bound by us: until we listen, who connects is refused. Taken
+/// before what takes long, so that a port in use is known at once; of two that have only bound it,
+/// the second to listen learns it then.
 class BoundPort {
  public:
   /// Port 0: any free one. Resolving `host` may block. An error names the address and what to do.

@@ -64,6 +64,11 @@ VirtualIo::Timing TimingOf(const CapacityScenario& scenario) {
   VirtualIo::Timing timing;
   timing.read_page = FromSeconds(page / scenario.hardware.read_bytes);
   timing.copy_page = FromSeconds(page / scenario.hardware.copied_bytes);
+  const auto capped = [page](Bytes rate) {
+    return rate > 0 ? FromSeconds(page / static_cast<double>(rate)) : Duration{};
+  };
+  timing.copy_page = std::max(timing.copy_page, capped(scenario.copy_bytes_per_second));
+  timing.all_reads_page = capped(scenario.read_bytes_per_second);
   timing.jitter_percent = 0;
   return timing;
 }
@@ -126,6 +131,7 @@ class CapacityRun {
       engine_->Handle(engine::FlushPrefixCacheMessage{[](const Status&) {}});
     run_ = {};
     run_.replies.resize(scenario_.requests.size());
+    run_.stats_before = engine_->Statistics();
     run_.began = clock_.Now();
     for (size_t i = 0; i < scenario_.requests.size(); ++i)
       events_.After(scenario_.requests[i].at, [this, i] { Arrive(i); });

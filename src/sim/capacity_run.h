@@ -32,10 +32,13 @@ struct CapacityScenario {
   ModelConfig model;
   DType dtype = DType::kBFloat16;
   Hardware hardware;
+  Bytes read_bytes_per_second = 0;  ///< Of all readers together; 0: no cap (--lora-read-bandwidth).
+  Bytes copy_bytes_per_second = 0;  ///< Likewise (--lora-copy-bandwidth).
   std::vector<PlannedAdapter> adapters;
   std::vector<PlannedRequest> requests;  ///< By time.
   std::optional<int> max_concurrency;    ///< Of the client.
-  int warmup_requests = 1;               ///< Like the first, with 32 new tokens at most.
+  int warmup_requests = 1;               ///< Like the first, with 32 new tokens at most; what
+                                         ///< comes of them is not looked at.
   int runs = 1;                          ///< The same load again, on the same server.
   bool flush_cache = false;              ///< The prefix cache before each.
 };
@@ -52,14 +55,15 @@ struct CapacityOutcome {
     std::vector<PlannedReply> replies;  ///< By index of the scenario's request.
     Moment began{};
     Moment ended{};
-    engine::EngineStats stats;  ///< As they are at its end, since the server's start.
+    engine::EngineStats stats_before;  ///< The server's counters when it begins,
+    engine::EngineStats stats;         ///< and when it ends.
   };
   std::vector<Run> runs;
 };
 
 /// Runs the real engine, scheduler and adapter cache against the load, with steps, reads and copies
-/// that take the hardware's times instead of the machine's own. Deterministic; takes about a
-/// thousandth of the time it simulates. Nothing of a network or a tokenizer is in it.
+/// that take the hardware's times instead of the machine's own. Deterministic; takes less than a
+/// hundredth of the time it simulates. Nothing of a network or a tokenizer is in it.
 CapacityOutcome RunCapacity(const CapacityScenario& scenario);
 
 }  // namespace weft::sim

@@ -96,6 +96,23 @@ TEST(CapacityRun, FilesOfTwiceTheBytesTakeTwiceAsLong) {
   EXPECT_LT(twice, once * 2);
 }
 
+TEST(CapacityRun, CapsAreOfAllReadersTogether) {
+  CapacityScenario scenario = Small(3);
+  AddRequest(scenario, Duration{}, 1, 1);
+  AddRequest(scenario, Duration{}, 2, 1);
+  const auto last = [&] {
+    const auto run = RunCapacity(scenario).runs.at(0);
+    return std::max(ToFirstToken(run.replies.at(0)), ToFirstToken(run.replies.at(1)));
+  };
+  const Duration free = last();
+  scenario.read_bytes_per_second = 4'000'000;  // As one reader alone: two take twice as long.
+  const Duration capped = last();
+  EXPECT_GT(capped, free * 18 / 10);
+  EXPECT_LT(capped, free * 22 / 10);
+  scenario.copy_bytes_per_second = 100'000;
+  EXPECT_GT(last(), capped * 4);
+}
+
 /// The decode that runs when an adapter is read stands still under the one policy alone.
 TEST(CapacityRun, PoliciesAreTheEnginesOwn) {
   CapacityScenario scenario = Small(2);

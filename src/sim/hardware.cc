@@ -16,8 +16,10 @@
 namespace weft::sim {
 namespace {
 
-/// So that sums and products of what a file says stay numbers.
+/// So that sums and products of what a file says stay numbers, and times fit a Duration.
 constexpr double kMostOfAnything = 1e6;
+constexpr double kLeastOfAnything = 1e-3;
+constexpr double kMostGib = 65536;
 
 /// Fitted to docs/performance.md: decode steps of batch 1, and of 16 with 8 adapters of rank 128; a
 /// prefill of 2,048 tokens; what 8 adapters add to prefills of 256 to 1,024 tokens beside 16
@@ -79,9 +81,10 @@ Result<Hardware> ParseHardware(std::string_view toml, std::string_view name) {
     const char* name;
     double unit;
     double* into;
+    double most = kMostOfAnything;
   };
-  const std::array keys = {Key{"device-memory-gib", 1, &device_gib},
-                           Key{"host-memory-gib", 1, &host_gib},
+  const std::array keys = {Key{"device-memory-gib", 1, &device_gib, kMostGib},
+                           Key{"host-memory-gib", 1, &host_gib, kMostGib},
                            Key{"memory-gb-per-second", 1e9, &hardware.memory_bytes},
                            Key{"tflops", 1e12, &hardware.operations},
                            Key{"adapter-tflops", 1e12, &hardware.adapter_operations},
@@ -91,9 +94,10 @@ Result<Hardware> ParseHardware(std::string_view toml, std::string_view name) {
                            Key{"adapted-prefill-us", 1, &adapted_prefill_us}};
   for (const Key& key : keys) {
     const auto value = table[key.name].value<double>();
-    if (!value || !(*value > 0) || !(*value < kMostOfAnything)) {
-      return MakeError(ErrorCode::kInvalidArgument, "{}: '{}' is missing, or no number above 0",
-                       name, key.name);
+    if (!value || !(*value >= kLeastOfAnything) || !(*value <= key.most)) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       "{}: '{}' is missing, or no number from {} to {}", name, key.name,
+                       kLeastOfAnything, key.most);
     }
     *key.into = *value * key.unit;
   }

@@ -127,7 +127,7 @@ TEST(HardwareFile, WhatIsWrongIsNamed) {
   EXPECT_THAT(Complaint("gpu = true\n"), HasSubstr("'device-memory-gib' is missing"));
   EXPECT_THAT(Complaint(file.substr(file.find('\n'))), HasSubstr("'gpu' is missing"));
   EXPECT_THAT(Complaint(file + "tflop = 3\n"), HasSubstr("known: gpu, device-memory-gib"));
-  for (const char* none : {"0", "-1", "nan", "inf", "'1'", "1e300"}) {
+  for (const char* none : {"0", "-1", "nan", "inf", "'1'", "1e300", "1e-300"}) {
     std::string wrong = file;
     wrong.replace(wrong.find("0.4"), 3, none);
     EXPECT_THAT(Complaint(wrong), HasSubstr("'tflops'")) << none;

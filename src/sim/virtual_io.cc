@@ -61,6 +61,18 @@ void VirtualIo::Read(adapter::ReadJob job) {
   ReadPage(std::make_shared<const adapter::ReadJob>(std::move(job)), 0, clock_.Now());
 }
 
+/// Of one page of its image.
+Duration VirtualIo::ReadTime(const VirtualFile& file) {
+  const double times = file.bytes_per_image_byte * (file.fault == FileFault::kSlow ? 50 : 1);
+  const auto of = [times](Duration page) {
+    return Duration(static_cast<int64_t>(static_cast<double>(page.count()) * times));
+  };
+  const Duration alone = of(Jittered(timing_.read_page));
+  if (timing_.all_reads_page == Duration{}) return alone;
+  reads_free_ = std::max(reads_free_, clock_.Now()) + of(timing_.all_reads_page);
+  return std::max(alone, reads_free_ - clock_.Now());
+}
+
 /// A cancelled read ends before its next page; the page under way still lands.
 void VirtualIo::ReadPage(std::shared_ptr<const adapter::ReadJob> job, size_t page, Moment begin) {
   if (job->cancelled->load()) {
@@ -71,9 +83,7 @@ void VirtualIo::ReadPage(std::shared_ptr<const adapter::ReadJob> job, size_t pag
     return;
   }
   const VirtualFile& file = files_[job->opened->path];
-  const double times = file.bytes_per_image_byte * (file.fault == FileFault::kSlow ? 50 : 1);
-  const auto nanoseconds = static_cast<double>(Jittered(timing_.read_page).count()) * times;
-  const Duration delay(static_cast<int64_t>(nanoseconds));
+  const Duration delay = ReadTime(file);
   events_.After(delay, [this, job, page, begin] {
     const Duration took = clock_.Now() - begin;
     const VirtualFile& now = files_[job->opened->path];

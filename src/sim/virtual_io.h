@@ -32,6 +32,7 @@ class VirtualIo final : public adapter::AdapterIo {
     Duration open = std::chrono::microseconds(200);
     Duration read_page = std::chrono::microseconds(500);
     Duration copy_page = std::chrono::microseconds(100);
+    Duration all_reads_page{};  ///< Of all readers together, a page at the least; 0: no such limit.
     int32_t jitter_percent =
         50;  ///< Every duration is drawn from this much less to this much more.
   };
@@ -58,6 +59,7 @@ class VirtualIo final : public adapter::AdapterIo {
     Moment begin;
   };
   Result<std::shared_ptr<const adapter::OpenedAdapter>> OpenNow(const std::string& path);
+  Duration ReadTime(const VirtualFile& file);
   void ReadPage(std::shared_ptr<const adapter::ReadJob> job, size_t page, Moment begin);
   void UseLink();
   void LandPage(std::list<Copying>::iterator copy);
@@ -76,6 +78,7 @@ class VirtualIo final : public adapter::AdapterIo {
   std::map<std::string, VirtualFile> files_;
   std::list<Copying> copies_;  ///< In the order they were asked for.
   bool link_busy_ = false;
+  Moment reads_free_{};  ///< When the limit of all readers lets the next page begin.
   adapter::LinkUse link_use_;
 };
 
