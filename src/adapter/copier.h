@@ -45,6 +45,7 @@ class Copier {
   /// Blocks. May be called again.
   void Stop();
 
+  /// Any thread.
   LinkUse link_use() const {
     return {Duration(busy_ns_.load(std::memory_order_relaxed)),
             copied_bytes_.load(std::memory_order_relaxed)};

@@ -4,9 +4,7 @@
 
 #include <set>
 
-#define TOML_EXCEPTIONS 0
-#include <toml++/toml.h>
-
+#include "base/toml_text.h"
 #include "bench/json_text.h"
 
 namespace weft::bench {
@@ -52,14 +50,6 @@ Result<FlagValues> FlagsOf(const toml::table& table, std::string_view where) {
     flags.emplace_back(key.str(), std::move(values));
   }
   return flags;
-}
-
-Result<toml::table> ParseToml(std::string_view toml, std::string_view name) {
-  toml::parse_result parsed = toml::parse(toml, name);
-  if (parsed) return std::move(parsed).table();
-  const toml::parse_error& error = parsed.error();
-  return MakeError(ErrorCode::kInvalidArgument, "{}:{}: {}", name, error.source().begin.line,
-                   error.description());
 }
 
 Status AddAdapterGroup(const toml::table& table, std::vector<AdapterGroup>& groups) {

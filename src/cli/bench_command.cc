@@ -122,9 +122,7 @@ void AddReportFlags(CLI::App& app, BenchFlags& flags) {
 /// Gives each flag of the workload that the command line does not have.
 Status ApplyWorkload(CLI::App& app, BenchFlags& flags) {
   if (flags.workload.empty()) return OkStatus();
-  WEFT_ASSIGN_OR_RETURN(const std::string toml, LocalFiles().ReadText(flags.workload));
-  WEFT_ASSIGN_OR_RETURN(const bench::Workload workload, bench::ParseWorkload(toml, flags.workload));
-  WEFT_RETURN_IF_ERROR(GiveFlags(app, workload.bench, "workload", flags.workload + ": [bench] "));
+  WEFT_ASSIGN_OR_RETURN(const bench::Workload workload, GiveWorkload(app, flags.workload));
   if (app.count("--lora-name") == 0) flags.options.lora_names = workload.AdapterNames();
   return OkStatus();
 }

@@ -1,5 +1,7 @@
 #include "cli/given_flags.h"
 
+#include "base/file.h"
+
 namespace weft::cli {
 
 Status GiveFlags(CLI::App& command, const bench::FlagValues& flags, std::string_view file_flag,
@@ -19,6 +21,13 @@ Status GiveFlags(CLI::App& command, const bench::FlagValues& flags, std::string_
     }
   }
   return OkStatus();
+}
+
+Result<bench::Workload> GiveWorkload(CLI::App& command, const std::string& path) {
+  WEFT_ASSIGN_OR_RETURN(const std::string toml, LocalFiles().ReadText(path));
+  WEFT_ASSIGN_OR_RETURN(bench::Workload workload, bench::ParseWorkload(toml, path));
+  WEFT_RETURN_IF_ERROR(GiveFlags(command, workload.bench, "workload", path + ": [bench] "));
+  return workload;
 }
 
 }  // namespace weft::cli

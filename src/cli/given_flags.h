@@ -15,4 +15,7 @@ namespace weft::cli {
 Status GiveFlags(CLI::App& command, const bench::FlagValues& flags, std::string_view file_flag,
                  const std::string& where);
 
+/// Reads a workload (--workload) and gives its [bench] flags to the command. Blocks.
+Result<bench::Workload> GiveWorkload(CLI::App& command, const std::string& path);
+
 }  // namespace weft::cli

@@ -21,7 +21,7 @@ constexpr int64_t kLongest = int64_t{1} << 30;
 constexpr int kMostWarmups = 1000;
 
 /// CLI::PositiveNumber ends at the largest finite number.
-CLI::Validator PositiveOrInfinite() {
+CLI::Validator RateOrInfinite() {
   return CLI::Validator(
       [](const std::string& text) {
         double value = 0;
@@ -67,7 +67,7 @@ void AddArrivalFlags(CLI::App& app, bench::BenchOptions& options) {
   const char* group = "Load";
   app.add_option("--request-rate", options.request_rate,
                  "Requests a second, at random times; inf sends all at once")
-      ->check(PositiveOrInfinite())
+      ->check(RateOrInfinite())
       ->capture_default_str()
       ->group(group);
   app.add_option("--max-concurrency", options.max_concurrency, "At most so many at a time")

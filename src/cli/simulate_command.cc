@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -37,7 +38,6 @@ constexpr int kWrongFlags = 2;
 struct SimulateFlags {
   ServeOptions serve;
   bench::BenchOptions load;
-  std::string dataset = "random-ids";
   std::string workload;
   std::string hardware;
   std::string like;
@@ -78,8 +78,11 @@ void AddFlags(CLI::App& app, SimulateFlags& flags) {
                  "(benchmarks/workloads/*.toml)")
       ->check(CLI::ExistingFile)
       ->group(group);
-  app.add_option("--dataset-name", flags.dataset, "Only lengths are drawn: both are the same")
-      ->check(CLI::IsMember({"random", "random-ids"}))
+  const std::map<std::string, bench::DatasetName> datasets = {
+      {"random", bench::DatasetName::kRandom}, {"random-ids", bench::DatasetName::kRandomIds}};
+  app.add_option("--dataset-name", flags.load.dataset_name,
+                 "Only lengths are drawn: both are the same")
+      ->transform(CLI::CheckedTransformer(datasets).description("{random,random-ids}"))
       ->group("Dataset");
   app.add_option("--output-file", flags.load.output_file,
                  "Append each run here as a line of JSON, in the form of weft bench")
@@ -100,9 +103,7 @@ std::vector<bench::AdapterGroup> AdaptersOf(const CLI::App& app, const SimulateF
 
 Result<bench::Workload> ApplyWorkload(CLI::App& app, const SimulateFlags& flags) {
   if (flags.workload.empty()) return bench::Workload{};
-  WEFT_ASSIGN_OR_RETURN(const std::string toml, LocalFiles().ReadText(flags.workload));
-  WEFT_ASSIGN_OR_RETURN(bench::Workload workload, bench::ParseWorkload(toml, flags.workload));
-  WEFT_RETURN_IF_ERROR(GiveFlags(app, workload.bench, "workload", flags.workload + ": [bench] "));
+  WEFT_ASSIGN_OR_RETURN(bench::Workload workload, GiveWorkload(app, flags.workload));
   WEFT_RETURN_IF_ERROR(GiveFlags(app, workload.serve, "workload", flags.workload + ": [serve] "));
   return workload;
 }
@@ -202,15 +203,12 @@ bench::RequestOutcome OutcomeOf(const sim::PlannedRequest& request,
 
 /// What the server's own counters would say of the run.
 std::string ServerTable(const engine::EngineStats& before, const engine::EngineStats& after) {
-  const auto loads = [](const engine::EngineStats& stats) {
-    const auto found = stats.adapter_loads_total.find("ok");
-    return found == stats.adapter_loads_total.end() ? 0 : found->second;
-  };
   const auto row = [](std::string_view name, const std::string& value) {
     return fmt::format("{:<40} {:<10}\n", name, value);
   };
   std::string table;
-  table += row("Adapters loaded to the device:", fmt::format("{}", loads(after) - loads(before)));
+  table += row("Adapters loaded to the device:",
+               fmt::format("{}", after.LoadsOf("ok") - before.LoadsOf("ok")));
   table += row("Adapters evicted from it:",
                fmt::format("{}", after.adapter_evictions_total - before.adapter_evictions_total));
   table += row("Copied to it:", FormatBytes(static_cast<Bytes>(after.adapter_copied_bytes_total -
@@ -231,17 +229,14 @@ Status Print(const SimulateFlags& flags, const sim::CapacityScenario& scenario,
       replies.push_back(OutcomeOf(scenario.requests[i], run.replies[i]));
       if (!replies.back().success) errors.push_back(replies.back().error);
     }
-    bench::BenchOptions shown = flags.load;
-    shown.backend = "weft, simulated";
-    shown.dataset_name =
-        flags.dataset == "random" ? bench::DatasetName::kRandom : bench::DatasetName::kRandomIds;
     bench::Report report;
     report.metrics = bench::CalculateMetrics(replies, Seconds(run.ended - run.began), 0);
     report.metrics.total_output_retokenized = report.metrics.total_output;
-    fmt::print("{}{}", bench::RenderTable(shown, report), ServerTable(run.stats_before, run.stats));
+    fmt::print("{}{}", bench::RenderTable(flags.load, report),
+               ServerTable(run.stats_before, run.stats));
     if (flags.load.output_file) {
       WEFT_RETURN_IF_ERROR(bench::AppendLine(*flags.load.output_file,
-                                             bench::RenderJsonLine(shown, report, replies)));
+                                             bench::RenderJsonLine(flags.load, report, replies)));
     }
   }
   if (errors.empty()) return OkStatus();
@@ -330,6 +325,8 @@ void RegisterSimulateCommand(CLI::App& weft, int& exit_code) {
   CLI::App* app = weft.add_subcommand(
       "simulate", "Predict what a server would do under a load, on a machine that is not there");
   const auto flags = std::make_shared<SimulateFlags>();
+  flags->load.backend = "weft, simulated";
+  flags->load.dataset_name = bench::DatasetName::kRandomIds;
   AddFlags(*app, *flags);
   app->callback([app, flags, &exit_code] { exit_code = Run(*app, *flags); });
 }

@@ -51,6 +51,10 @@ struct EngineStats {
   uint64_t generated_tokens_total = 0;
   std::map<std::string, uint64_t> requests_total;       ///< By finish reason.
   std::map<std::string, uint64_t> adapter_loads_total;  ///< By result: ok, error, dropped.
+  uint64_t LoadsOf(const std::string& result) const {
+    const auto found = adapter_loads_total.find(result);
+    return found == adapter_loads_total.end() ? 0 : found->second;
+  }
   uint64_t adapter_evictions_total = 0;
   uint64_t adapter_copied_bytes_total = 0;
   uint64_t suspensions_total = 0;

@@ -191,10 +191,7 @@ class CapacityRun {
 
   void Turn() {
     engine_->Turn();
-    if (const auto next = engine_->NextTurn(); next && next != next_turn_) {
-      events_.After(std::max(*next - clock_.Now(), Duration{}), [this] { Turn(); });
-      next_turn_ = next;
-    }
+    next_turn_.Arm(engine_->NextTurn());
   }
 
   void OnEvents(const std::vector<engine::RequestEvent>& events) {
@@ -229,7 +226,7 @@ class CapacityRun {
   std::deque<size_t> held_back_;  ///< By the client's own limit.
   int open_ = 0;
   int64_t next_request_ = 1;
-  std::optional<Moment> next_turn_;
+  TurnTimer next_turn_{events_, clock_, [this] { Turn(); }};
 };
 
 }  // namespace

@@ -8,9 +8,7 @@
 #include <cmath>
 #include <ranges>
 
-#define TOML_EXCEPTIONS 0
-#include <toml++/toml.h>
-
+#include "base/toml_text.h"
 #include "model/step_work.h"
 
 namespace weft::sim {
@@ -65,12 +63,7 @@ std::vector<std::string> KnownHardwareNames() {
 }
 
 Result<Hardware> ParseHardware(std::string_view toml, std::string_view name) {
-  const toml::parse_result parsed = toml::parse(toml, name);
-  if (!parsed) {
-    return MakeError(ErrorCode::kInvalidArgument, "{}:{}: {}", name,
-                     parsed.error().source().begin.line, parsed.error().description());
-  }
-  const toml::table& table = parsed.table();
+  WEFT_ASSIGN_OR_RETURN(const toml::table table, ParseToml(toml, name));
   Hardware hardware;
   hardware.name = std::string(name);
   double device_gib = 0;

@@ -94,12 +94,8 @@ Outcome History::Run() {
   outcome_.suspensions = static_cast<int64_t>(stats.suspensions_total);
   outcome_.pauses = static_cast<int64_t>(stats.pauses_total);
   outcome_.evictions = static_cast<int64_t>(stats.adapter_evictions_total);
-  const auto loads = stats.adapter_loads_total.find("ok");
-  outcome_.loads =
-      loads == stats.adapter_loads_total.end() ? 0 : static_cast<int64_t>(loads->second);
-  const auto dropped = stats.adapter_loads_total.find("dropped");
-  outcome_.dropped_loads =
-      dropped == stats.adapter_loads_total.end() ? 0 : static_cast<int64_t>(dropped->second);
+  outcome_.loads = static_cast<int64_t>(stats.LoadsOf("ok"));
+  outcome_.dropped_loads = static_cast<int64_t>(stats.LoadsOf("dropped"));
   outcome_.copied_bytes = static_cast<int64_t>(stats.adapter_copied_bytes_total);
   outcome_.cached_tokens = static_cast<int64_t>(stats.cached_tokens_total);
   outcome_.pool_pages = static_cast<int32_t>(stats.pages_total);
@@ -212,10 +208,7 @@ void History::Receive(engine::Message message) {
 void History::TurnAndCheck() {
   if (outcome_.violation) return;
   engine_->Turn();
-  if (const auto next = engine_->NextTurn(); next && next != next_turn_) {
-    events_.After(std::max(*next - clock_.Now(), Duration{}), [this] { TurnAndCheck(); });
-    next_turn_ = next;
-  }
+  next_turn_.Arm(engine_->NextTurn());
   RecordStep();
   CheckPages();
   CheckWatched();

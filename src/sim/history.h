@@ -109,7 +109,7 @@ class History {
   std::optional<RequestId> first_in_line_;  ///< For a place, after the last turn.
   std::map<RequestId, int32_t> overtaken_;
   Moment start_{};
-  std::optional<Moment> next_turn_;  ///< That the engine asked for.
+  TurnTimer next_turn_{events_, clock_, [this] { TurnAndCheck(); }};
   StepId recorded_step_{0};
   int64_t completed_steps_ = 0;
   int64_t next_request_ = 1;

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "base/clock.h"
@@ -41,6 +43,26 @@ class EventQueue {
   VirtualClock& clock_;
   std::map<std::pair<Moment, int64_t>, std::function<void()>> events_;
   int64_t next_ = 0;
+};
+
+/// Runs a turn when the engine asks for one (Engine::NextTurn), once for each moment it names.
+class TurnTimer {
+ public:
+  TurnTimer(EventQueue& events, const Clock& clock, std::function<void()> turn)
+      : events_(events), clock_(clock), turn_(std::move(turn)) {}
+
+  /// After each turn.
+  void Arm(std::optional<Moment> next) {
+    if (!next || next == armed_for_) return;
+    events_.After(std::max(*next - clock_.Now(), Duration{}), turn_);
+    armed_for_ = next;
+  }
+
+ private:
+  EventQueue& events_;
+  const Clock& clock_;
+  const std::function<void()> turn_;
+  std::optional<Moment> armed_for_;
 };
 
 }  // namespace weft::sim
